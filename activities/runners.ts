@@ -1,0 +1,121 @@
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
+import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
+import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
+import { mainTaskQueue, sessionWorkflowId } from '../domain/workflow-ids.js';
+import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
+import { loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
+import type { Notifier } from '../store/notifier.js';
+import type { Pool } from '../store/pool.js';
+import { whomToNotify } from '../store/queue-task-steps.js';
+import {
+  sendUpdate,
+  type SessionInput,
+  sessionAttributes,
+  taskRunEndedSignal,
+  turnEndedSignal,
+  workflowTypes,
+} from '../workflows/messages.js';
+import type { RunnerActivities } from './index.js';
+
+/** How long a runner that is to go may take to end by itself. */
+const stopGraceMs = 5_000;
+
+export interface RunnerDependencies {
+  readonly pool: Pool;
+  readonly notifier: Notifier;
+  readonly launcher: Launcher;
+  readonly client: Client;
+  /** Makes the launch token of an attempt (decisions.md, Auth). */
+  readonly mintLaunchToken: (launch: { runId: string; epoch: number; jobId: string; jobName: string }) => Promise<string>;
+}
+
+/** Starting and ending runners, and telling sessions and tasks. */
+export function createRunnerActivities(dependencies: RunnerDependencies): RunnerActivities {
+  const { pool, notifier, launcher, client } = dependencies;
+
+  async function stop(jobName: string): Promise<void> {
+    await launcher.stop(jobName, stopGraceMs);
+    await markRunnerGone(pool, jobName);
+  }
+
+  /** One process at a time opens a session's thread: the others are proven gone first (architecture.md 4.2, Retry). */
+  async function clearTheWay(jobName: string): Promise<void> {
+    for (const other of await otherRunnersOfSession(pool, jobName)) {
+      notifier.notify('agentrun_runner', other);
+      Context.current().heartbeat({ phase: 'ending the former runner', other });
+      await stop(other);
+    }
+  }
+
+  async function launchOrRefuse(launch: RunnerLaunch): Promise<void> {
+    try {
+      await launcher.launch(launch, Context.current().cancellationSignal);
+    } catch (error) {
+      if (!(error instanceof PrerequisiteError)) throw error;
+      throw ApplicationFailure.create({ type: 'prerequisite-failed', message: error.message, nonRetryable: true, cause: error });
+    }
+  }
+
+  return {
+    async launchRunner({ runId, epoch }) {
+      const facts = await loadLaunchFacts(pool, runId, epoch);
+      if (facts === undefined) {
+        throw ApplicationFailure.nonRetryable(`attempt ${epoch} of ${runId} has no runner job`, 'infra-failed');
+      }
+      if (!facts.isCurrent) return;
+      await clearTheWay(facts.jobName);
+      const { jobId, jobName } = facts;
+      const launch: RunnerLaunch = {
+        ...facts,
+        launchToken: await dependencies.mintLaunchToken({ runId, epoch, jobId, jobName }),
+      };
+      await launchOrRefuse(launch);
+      await noteLaunched(pool, facts);
+    },
+
+    async stopRunner({ jobName }) {
+      await stop(jobName);
+    },
+
+    async announceTurnEnd({ runId }) {
+      const whom = await whomToNotify(pool, runId);
+      if (whom === null) return;
+      const input: SessionInput = {
+        sessionId: whom.sessionId,
+        tenantId: whom.tenantId,
+        projectId: whom.projectId,
+      };
+      await client.workflow.signalWithStart(workflowTypes.session, {
+        ...sessionStart(input),
+        signal: turnEndedSignal,
+        signalArgs: [{ runId, nextCommandIds: [] }],
+      });
+      if (whom.notifyWorkflowId !== null) {
+        await client.workflow.getHandle(whom.notifyWorkflowId).signal(taskRunEndedSignal, { runId });
+      }
+    },
+
+    async sendToSession({ commandId, ...input }) {
+      const start = new WithStartWorkflowOperation(workflowTypes.session, {
+        ...sessionStart(input),
+        workflowIdConflictPolicy: 'USE_EXISTING',
+      });
+      await client.workflow.executeUpdateWithStart(sendUpdate, {
+        args: [{ commandId }],
+        updateId: commandId,
+        startWorkflowOperation: start,
+      });
+    },
+  };
+}
+
+function sessionStart(input: SessionInput) {
+  return {
+    workflowId: sessionWorkflowId(input.sessionId),
+    taskQueue: mainTaskQueue,
+    args: [input] as [SessionInput],
+    typedSearchAttributes: sessionAttributes(input),
+    staticSummary: `session ${input.sessionId}`,
+  };
+}

@@ -1,0 +1,213 @@
+import { z } from 'zod';
+import type { CommandPayload } from '../../contract/commands.js';
+import { AgentRunError } from '../../contract/errors.js';
+import { sessionIdSchema } from '../../contract/ids.js';
+import type { SendRun } from '../../contract/runs.js';
+import {
+  type ActiveBefore,
+  type SendAnswer,
+  type SendBody,
+  type SendPlan,
+  sendAnswerSchema,
+  sendPlanSchema,
+  sendSchema,
+} from '../../contract/sessions.js';
+import { decideSend } from '../../domain/send-plan.js';
+import { getCommand, listCommands } from '../../store/commands.js';
+import { getRun, latestRunnerJob } from '../../store/runs.js';
+import { loadSendFacts } from '../../store/send-facts.js';
+import { findSession } from '../../store/sessions.js';
+import { actionDescriptor, pollActions } from '../action-descriptors.js';
+import type { Caller } from '../auth.js';
+import type { ApiDeps } from '../deps.js';
+import { defineRoute, ignored, type Route } from '../route.js';
+import { sendMessage } from '../send-message.js';
+import { requireTenant, tenantOf } from '../tenancy.js';
+
+/** `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6). */
+export function sendRoutes(deps: ApiDeps): Route[] {
+  return [
+    defineRoute({
+      method: 'post',
+      path: '/api/v1/sessions/:sessionId/send',
+      summary: 'Sends a message: it steers the running turn or is a turn. `dryRun` only says which.',
+      auth: { api: 'operate' },
+      params: z.object({ sessionId: sessionIdSchema }),
+      query: ignored,
+      body: sendSchema,
+      data: z.union([sendAnswerSchema, sendPlanSchema]),
+      handle: async ({ params: { sessionId }, body, caller, trace }) => {
+        const request = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
+        const owner = await ownerOf(deps, caller, request);
+        return body.dryRun ? planSend(deps, request) : send(deps, request, owner, trace.traceparent);
+      },
+    }),
+  ];
+}
+
+interface SendRequest {
+  readonly sessionId: string;
+  readonly body: SendBody;
+  readonly payload: CommandPayload;
+  /** The run body; its session is the one of the path. */
+  readonly run: SendRun | undefined;
+}
+
+function payloadOf(body: SendBody): CommandPayload {
+  if (body.payload !== undefined) return body.payload;
+  const text = [body.prompt, body.message, body.text]
+    .map((candidate) => candidate?.trim() ?? '')
+    .find((candidate) => candidate !== '');
+  return { prompt: text ?? '' };
+}
+
+function runOf(body: SendBody, sessionId: string): SendRun | undefined {
+  const run = body.run ?? body.runBase ?? undefined;
+  return run === undefined ? undefined : { ...run, sessionRef: { ...run.sessionRef, sessionId } };
+}
+
+/**
+ * Whose session it is; for one that is to be created, what the run body says.
+ *
+ * @throws AgentRunError `not-found` for a session of another tenant, or an unknown one without run values.
+ */
+async function ownerOf(
+  deps: ApiDeps,
+  caller: Caller,
+  { sessionId, run }: SendRequest,
+): Promise<{ tenantId: string; projectId: string }> {
+  requireTenant(caller, run?.tenantId);
+  const unknown = new AgentRunError(
+    'not-found',
+    `session ${sessionId} does not exist; create it or send run.tenantId and run.projectId`,
+  );
+  const session = await findSession(deps.pool, sessionId);
+  if (session !== undefined) {
+    const tenantId = tenantOf(caller) ?? run?.tenantId;
+    if (tenantId !== undefined && tenantId !== session.tenantId) throw unknown;
+    return { tenantId: session.tenantId, projectId: session.projectId };
+  }
+  if (run?.tenantId === undefined || run.projectId === undefined) throw unknown;
+  return { tenantId: run.tenantId, projectId: run.projectId };
+}
+
+async function send(
+  deps: ApiDeps,
+  { sessionId, body, payload, run }: SendRequest,
+  owner: { tenantId: string; projectId: string },
+  traceparent: string,
+): Promise<SendAnswer> {
+  const { decision, commandId, idempotencyKey } = await sendMessage(deps, {
+    ...owner,
+    sessionId,
+    route: `POST /api/v1/sessions/${sessionId}/send`,
+    idempotencyKey: body.commandIdempotencyKey ?? body.idempotencyKey ?? null,
+    body: {
+      payload,
+      whenBusy: body.whenBusy,
+      createRunnerJob: body.createRunnerJob,
+      ...(run === undefined ? {} : { run }),
+    },
+    runId: null,
+    traceparent,
+  });
+  const command = await getCommand(deps.pool, commandId);
+  const isTurn = decision.decision === 'turn';
+  return {
+    action: 'session-send',
+    dryRun: false,
+    mutation: true,
+    sessionId,
+    decision: decision.decision,
+    queued: isTurn && decision.queued,
+    internalCommandType: command.type,
+    run: await getRun(deps.pool, decision.runId),
+    command,
+    runnerJob: isTurn ? await latestRunnerJob(deps.pool, decision.runId) : null,
+    activeBefore: isTurn ? null : await activeTurn(deps, decision.runId),
+    pollActions: pollActions({ sessionId, runId: decision.runId, commandId }),
+    idempotencyKey,
+    valuesPrinted: false,
+  };
+}
+
+/** The plan (contract.md 3.6.6), by the function that decides the real send. */
+async function planSend(deps: ApiDeps, { sessionId, body, payload, run }: SendRequest): Promise<SendPlan> {
+  const { facts } = await loadSendFacts(deps.pool, sessionId, false);
+  const verdict = decideSend(facts, body.whenBusy);
+  if (verdict.kind === 'refuse') throw new AgentRunError(verdict.failureKind, verdict.message);
+  const steers = verdict.kind === 'steer';
+  const runBody = run ?? { sessionRef: { sessionId } };
+  const decision = steers ? 'steer' : 'turn';
+  const turnRequest = {
+    runBytes: jsonBytes(runBody),
+    createRunnerJob: body.createRunnerJob,
+    runnerJobBytes: body.createRunnerJob ? jsonBytes(body.runnerJob ?? {}) : 0,
+  };
+  return {
+    action: 'session-send-plan',
+    dryRun: true,
+    mutation: false,
+    sessionId,
+    decision,
+    queued: verdict.kind === 'turn' && verdict.queued,
+    internalCommandType: decision,
+    activeBefore: steers ? await activeTurn(deps, verdict.runId) : null,
+    request: {
+      method: 'POST',
+      path: steers
+        ? `/api/v1/runs/${verdict.runId}/commands`
+        : `/api/v1/sessions/${encodeURIComponent(sessionId)}/send`,
+      commandType: decision,
+      payloadBytes: jsonBytes(payload),
+      ...(steers ? {} : turnRequest),
+      valuesPrinted: false,
+    },
+    ...(steers
+      ? {}
+      : {
+          run: {
+            bodyBytes: jsonBytes(runBody),
+            sessionRef: {
+              sessionId,
+              conversationId: trimmed(runBody.sessionRef?.conversationId),
+              threadId: trimmed(runBody.sessionRef?.threadId),
+              metadataKeys: Object.keys(runBody.sessionRef?.metadata ?? {}).sort(),
+              valuesPrinted: false,
+            },
+            valuesPrinted: false,
+          },
+        }),
+    next: {
+      confirm: actionDescriptor({
+        action: 'send-session',
+        operation: 'send',
+        resourceKind: 'session',
+        resourceName: sessionId,
+        sessionId,
+        inputKind: 'prompt',
+      }),
+      note: 'Send the same without dryRun; the session decides steer or turn by what is stored then.',
+    },
+    valuesPrinted: false,
+  };
+}
+
+async function activeTurn(deps: ApiDeps, runId: string): Promise<ActiveBefore> {
+  const run = await getRun(deps.pool, runId);
+  const prompt = (await listCommands(deps.pool, runId, { afterSeq: 0, limit: 1 }))[0];
+  return {
+    runId,
+    commandId: prompt?.id ?? null,
+    commandState: prompt?.state ?? null,
+    runStatus: run.status,
+    leaseExpiresAt: run.leaseExpiresAt,
+    leaseExpired: run.leaseExpiresAt !== null && Date.parse(run.leaseExpiresAt) <= Date.now(),
+    reason: 'active-turn-running',
+    valuesPrinted: false,
+  };
+}
+
+const jsonBytes = (value: unknown) => Buffer.byteLength(JSON.stringify(value) ?? 'null');
+const trimmed = (text: string | null | undefined) =>
+  text === null || text === undefined || text.trim() === '' ? null : text.trim();

@@ -1,0 +1,170 @@
+import { z } from 'zod';
+import { commandRecordSchema } from '../../contract/commands.js';
+import { AgentRunError } from '../../contract/errors.js';
+import { type EventType, eventPageSchema } from '../../contract/events.js';
+import { runIdSchema, sessionIdSchema } from '../../contract/ids.js';
+import { runRecordSchema } from '../../contract/runs.js';
+import {
+  controlBodySchema,
+  createSessionSchema,
+  ensuredSessionSchema,
+  readBodySchema,
+  readMarkSchema,
+  sessionViewSchema,
+} from '../../contract/sessions.js';
+import { getCommand } from '../../store/commands.js';
+import { emptyEventPage, readEvents } from '../../store/events.js';
+import { getRunResult } from '../../store/run-results.js';
+import { getRun } from '../../store/runs.js';
+import { ensureSession, getSession, getSessionSummary, markSessionRead } from '../../store/sessions.js';
+import type { Caller } from '../auth.js';
+import { cancelRun } from '../cancel-run.js';
+import type { ApiDeps } from '../deps.js';
+import { eventPage, eventPageQuery } from '../event-pages.js';
+import { defineRoute, ignored, type Route } from '../route.js';
+import { requireTenant, tenantOf } from '../tenancy.js';
+import { textQuery } from '../validation.js';
+
+const params = z.object({ sessionId: sessionIdSchema });
+const tracePageQuery = eventPageQuery.extend({
+  runId: textQuery.pipe(runIdSchema.optional()),
+});
+const defaultReader = 'cli';
+
+/** The events that read as text. */
+const outputTypes: readonly EventType[] = [
+  'user_message',
+  'agent_message',
+  'command_execution',
+  'error',
+  'terminal_status',
+];
+
+/** Sessions but for `send` (contract.md 3). */
+export function sessionRoutes(deps: ApiDeps): Route[] {
+  const { pool } = deps;
+  return [
+    defineRoute({
+      method: 'post',
+      path: '/api/v1/sessions',
+      summary: 'Creates a session, or answers the one that has this id.',
+      auth: { api: 'operate' },
+      params: ignored,
+      query: ignored,
+      body: createSessionSchema,
+      data: ensuredSessionSchema,
+      handle: async ({ body, caller }) => {
+        requireTenant(caller, body.tenantId);
+        return ensureSession(pool, body);
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/api/v1/sessions/:sessionId',
+      summary: 'A session as one reader sees it, with the liveness of its turn.',
+      auth: { api: 'read' },
+      params,
+      query: z.object({ readerId: textQuery }),
+      body: ignored,
+      data: sessionViewSchema,
+      handle: async ({ params: { sessionId }, query, caller }) => {
+        const summary = await getSessionSummary(
+          pool,
+          sessionId,
+          query.readerId ?? defaultReader,
+          tenantOf(caller),
+        );
+        const runId = summary.activeRunId ?? summary.lastRunId;
+        if (runId === null) return summary;
+        try {
+          return { ...summary, liveness: (await getRunResult(pool, runId)).liveness };
+        } catch (error) {
+          // The summary is of use without it (contract.md 3.4, step 6).
+          deps.logger.warn({ cause: error, sessionId, runId }, 'the liveness of a session cannot be read');
+          const liveness = {
+            phase: 'unavailable' as const,
+            active: summary.active,
+            failureKind: 'infra-failed' as const,
+            message: 'the liveness of the run cannot be read right now',
+            valuesPrinted: false as const,
+          };
+          return { ...summary, liveness };
+        }
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/api/v1/sessions/:sessionId/trace',
+      summary: 'Events of the active or last run, or of `runId`; with `waitMs` a long poll.',
+      auth: { api: 'read' },
+      params,
+      query: tracePageQuery,
+      body: ignored,
+      data: eventPageSchema,
+      handle: async ({ params: { sessionId }, query, caller, signal }) => {
+        const runId = await runOfSession(deps, caller, sessionId, query.runId);
+        return runId === null ? emptyEventPage : eventPage(deps, runId, query, signal);
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/api/v1/sessions/:sessionId/output',
+      summary: 'As trace, only what reads as text.',
+      auth: { api: 'read' },
+      params,
+      query: tracePageQuery,
+      body: ignored,
+      data: eventPageSchema,
+      handle: async ({ params: { sessionId }, query, caller }) => {
+        const runId = await runOfSession(deps, caller, sessionId, query.runId);
+        return runId === null ? emptyEventPage : readEvents(pool, runId, { ...query, types: outputTypes });
+      },
+    }),
+    defineRoute({
+      method: 'post',
+      path: '/api/v1/sessions/:sessionId/read',
+      summary: 'The reader has seen everything up to now.',
+      auth: { api: 'operate' },
+      params,
+      query: ignored,
+      body: readBodySchema,
+      data: readMarkSchema,
+      handle: ({ params: { sessionId }, body, caller }) =>
+        markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantOf(caller)),
+    }),
+    defineRoute({
+      method: 'post',
+      path: '/api/v1/sessions/:sessionId/control',
+      summary: 'Marks the session read, or cancels its active turn.',
+      auth: { api: 'operate' },
+      params,
+      query: ignored,
+      body: controlBodySchema,
+      data: z.union([readMarkSchema, commandRecordSchema, runRecordSchema]),
+      handle: async ({ params: { sessionId }, body, caller }) => {
+        const tenantId = tenantOf(caller);
+        if (body.action === 'read')
+          return markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantId);
+        const session = await getSession(pool, sessionId, tenantId);
+        if (session.activeRunId === null) {
+          throw new AgentRunError('conflict', `session ${sessionId} has no active turn to cancel`);
+        }
+        const run = await cancelRun(deps, await getRun(pool, session.activeRunId), body.reason);
+        return session.activeCommandId === null ? run : getCommand(pool, session.activeCommandId);
+      },
+    }),
+  ];
+}
+
+async function runOfSession(
+  deps: ApiDeps,
+  caller: Caller,
+  sessionId: string,
+  runId: string | undefined,
+): Promise<string | null> {
+  const session = await getSession(deps.pool, sessionId, tenantOf(caller));
+  if (runId === undefined) return session.activeRunId ?? session.lastRunId;
+  const run = await getRun(deps.pool, runId, tenantOf(caller));
+  if (run.sessionId === sessionId) return runId;
+  throw new AgentRunError('not-found', `run ${runId} is not one of session ${sessionId}`);
+}

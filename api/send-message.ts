@@ -1,0 +1,95 @@
+import { AgentRunError } from '../contract/errors.js';
+import { type RequestFailureKind, requestFailureKinds } from '../contract/failure-kinds.js';
+import type { SendDecision } from '../domain/send-plan.js';
+import type { MessageBody } from '../store/accept-message.js';
+import { bodyHash } from '../store/idempotency.js';
+import { storeMessage } from '../store/session-messages.js';
+import type { ApiDeps } from './deps.js';
+
+/** architecture.md 4.1. */
+const inFlightPerSession = 8;
+
+/** The sends of this process that wait for a decision, by session. */
+const inFlight = new WeakMap<ApiDeps, Map<string, number>>();
+
+/** A message for a session, whose owner is known. */
+export interface SessionMessage {
+  readonly tenantId: string;
+  readonly projectId: string;
+  readonly sessionId: string;
+  /** Where the caller's key is valid. */
+  readonly route: string;
+  readonly idempotencyKey: string | null;
+  readonly body: MessageBody;
+  /** A run that exists already and whose turn this begins. */
+  readonly runId: string | null;
+  readonly traceparent: string;
+}
+
+export interface DecidedMessage {
+  readonly decision: Exclude<SendDecision, { decision: 'refused' }>;
+  readonly commandId: string;
+  readonly idempotencyKey: string;
+}
+
+/**
+ * Stores a message, lets its session decide, and answers the decision. The same key answers the same decision.
+ *
+ * @throws AgentRunError the refusal; `conflict` for a key with another body; `rate-limited`; `unavailable` with
+ * `details {outcome: 'unknown', idempotencyKey}` when the decision may still come.
+ */
+export async function sendMessage(deps: ApiDeps, message: SessionMessage): Promise<DecidedMessage> {
+  return withSlot(deps, message.sessionId, async () => {
+    const { tenantId, projectId, sessionId } = message;
+    const stored = await storeMessage(deps.pool, {
+      ...message,
+      bodyHash: bodyHash({ sessionId, runId: message.runId, body: message.body }),
+    });
+    const { commandId, idempotencyKey } = stored;
+    const decision =
+      stored.decision ??
+      (await deps.gateway.send({ sessionId, tenantId, projectId }, commandId).catch((error: unknown) => {
+        throw undecided(error, idempotencyKey);
+      }));
+    if (decision.decision === 'refused') throw refusal(decision.failureKind, decision.message);
+    deps.notifier.notify('agentrun_run', decision.runId);
+    return { decision, commandId: decision.commandId, idempotencyKey };
+  });
+}
+
+async function withSlot<T>(deps: ApiDeps, sessionId: string, work: () => Promise<T>): Promise<T> {
+  const counts = inFlight.get(deps) ?? new Map<string, number>();
+  inFlight.set(deps, counts);
+  const before = counts.get(sessionId) ?? 0;
+  if (before >= inFlightPerSession) {
+    throw new AgentRunError(
+      'rate-limited',
+      `session ${sessionId}: ${inFlightPerSession} sends are being decided already`,
+      {
+        retryAfterSeconds: 1,
+      },
+    );
+  }
+  counts.set(sessionId, before + 1);
+  try {
+    return await work();
+  } finally {
+    const now = (counts.get(sessionId) ?? 1) - 1;
+    if (now === 0) counts.delete(sessionId);
+    else counts.set(sessionId, now);
+  }
+}
+
+function undecided(error: unknown, idempotencyKey: string): unknown {
+  if (!(error instanceof AgentRunError) || error.failureKind !== 'unavailable') return error;
+  return new AgentRunError('unavailable', error.message, {
+    details: { outcome: 'unknown', idempotencyKey },
+    retryAfterSeconds: error.retryAfterSeconds ?? 2,
+    cause: error,
+  });
+}
+
+function refusal(failureKind: string, message: string): AgentRunError {
+  const isKnown = (kind: string): kind is RequestFailureKind => Object.hasOwn(requestFailureKinds, kind);
+  return new AgentRunError(isKnown(failureKind) ? failureKind : 'conflict', message);
+}

@@ -1,0 +1,221 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type Client,
+  isGrpcServiceError,
+  WithStartWorkflowOperation,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
+import {
+  ApplicationFailure,
+  defineSearchAttributeKey,
+  type SearchAttributePair,
+  TypedSearchAttributes,
+} from '@temporalio/common';
+import { AgentRunError } from '../contract/errors.js';
+import { type RequestFailureKind, requestFailureKinds } from '../contract/failure-kinds.js';
+import type { SendDecision } from '../domain/send-plan.js';
+import {
+  mainTaskQueue,
+  queueTaskWorkflowId,
+  searchAttributeNames,
+  sessionWorkflowId,
+  turnWorkflowId,
+} from '../domain/workflow-ids.js';
+import {
+  type CancelAnswer,
+  cancelUpdate,
+  type DispatchAnswer,
+  dispatchUpdate,
+  type QueueTaskInput,
+  type SessionInput,
+  sendUpdate,
+  workflowTypes,
+} from '../workflows/messages.js';
+
+/** What the API asks of workflows (architecture.md 4.4). Nothing else of the API starts, updates or signals one. */
+export interface WorkflowGateway {
+  /** Hands a stored message to its session and answers the decision. */
+  send(session: SessionInput, commandId: string): Promise<SendDecision>;
+  /** Stores a cancel request in the run's turn; `no-workflow` when no turn of it is running. */
+  cancelRun(runId: string, reason: string | null): Promise<CancelAnswer | 'no-workflow'>;
+  startQueueTask(task: QueueTaskInput): Promise<void>;
+  dispatch(task: QueueTaskInput): Promise<DispatchAnswer>;
+  /** Resolves when Temporal answers within `timeoutMs`. */
+  check(timeoutMs: number): Promise<void>;
+}
+
+/** All calls of one request together take at most this long (issue 3: 503 within 5 s). */
+const requestBudgetMs = 4_000;
+
+const grpcCodes = { notFound: 5, aborted: 10 } as const;
+
+/** The gateway over a Temporal client. Every method throws AgentRunError `unavailable` when Temporal does not answer in time. */
+export function createWorkflowGateway(client: Client, namespace: string): WorkflowGateway {
+  return {
+    send: (session, commandId) =>
+      inBudget(client, () =>
+        repeatedOnce(() =>
+          client.workflow.executeUpdateWithStart(sendUpdate, {
+            args: [{ commandId }],
+            updateId: commandId,
+            startWorkflowOperation: new WithStartWorkflowOperation(workflowTypes.session, {
+              workflowId: sessionWorkflowId(session.sessionId),
+              taskQueue: mainTaskQueue,
+              args: [session],
+              workflowIdConflictPolicy: 'USE_EXISTING',
+              typedSearchAttributes: attributes({ ...session, session: session.sessionId }),
+              staticSummary: `session ${session.sessionId}`,
+            }),
+          }),
+        ),
+      ),
+
+    cancelRun: (runId, reason) =>
+      inBudget(client, async () => {
+        try {
+          return await client.workflow
+            .getHandle(turnWorkflowId(runId))
+            .executeUpdate(cancelUpdate, { args: [{ reason }] });
+        } catch (error) {
+          if (error instanceof WorkflowNotFoundError || completedFirst(error)) return 'no-workflow';
+          throw error;
+        }
+      }),
+
+    startQueueTask: (task) =>
+      inBudget(client, async () => {
+        try {
+          await client.workflow.start(workflowTypes.queueTask, queueTaskStart(task));
+        } catch (error) {
+          // The repeat of a creation whose task has ended in between.
+          if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+        }
+      }),
+
+    dispatch: (task) =>
+      inBudget(client, () =>
+        client.workflow.executeUpdateWithStart(dispatchUpdate, {
+          args: [],
+          startWorkflowOperation: new WithStartWorkflowOperation(
+            workflowTypes.queueTask,
+            queueTaskStart(task),
+          ),
+        }),
+      ),
+
+    check: async (timeoutMs) => {
+      await bounded(timeoutMs, () =>
+        client.withDeadline(Date.now() + timeoutMs, () =>
+          client.workflowService.describeNamespace({ namespace }),
+        ),
+      );
+    },
+  };
+}
+
+function queueTaskStart(task: QueueTaskInput) {
+  return {
+    workflowId: queueTaskWorkflowId(task.taskId),
+    taskQueue: mainTaskQueue,
+    args: [task],
+    workflowIdConflictPolicy: 'USE_EXISTING' as const,
+    // A task ends in exactly one state: once ended it is never started again.
+    workflowIdReusePolicy: 'REJECT_DUPLICATE' as const,
+    typedSearchAttributes: attributes({ ...task, session: task.sessionId, task: task.taskId }),
+    staticSummary: `queue task ${task.taskId}`,
+  };
+}
+
+const keyword = (name: string) => defineSearchAttributeKey(name, 'KEYWORD');
+
+function attributes(values: {
+  tenantId: string;
+  projectId: string;
+  session: string;
+  task?: string;
+}): TypedSearchAttributes {
+  const pairs: SearchAttributePair[] = [
+    { key: keyword(searchAttributeNames.tenant), value: values.tenantId },
+    { key: keyword(searchAttributeNames.project), value: values.projectId },
+    { key: keyword(searchAttributeNames.session), value: values.session },
+  ];
+  if (values.task !== undefined) pairs.push({ key: keyword(searchAttributeNames.task), value: values.task });
+  return new TypedSearchAttributes(pairs);
+}
+
+async function inBudget<T>(client: Client, call: () => Promise<T>): Promise<T> {
+  try {
+    return await bounded(requestBudgetMs, () => client.withDeadline(Date.now() + requestBudgetMs, call));
+  } catch (error) {
+    throw toGatewayError(error);
+  }
+}
+
+/** The deadline of a call bounds each attempt; the client's own retries and its first connect are bounded here. */
+async function bounded<T>(timeoutMs: number, call: () => Promise<T>): Promise<T> {
+  const timer = new AbortController();
+  const late = sleep(timeoutMs + 250, undefined, { signal: timer.signal }).then(
+    () => {
+      throw unavailable();
+    },
+    () => new Promise<never>(() => undefined),
+  );
+  try {
+    return await Promise.race([call(), late]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** A session may end between finding it and updating it: the second call starts a new one (architecture.md 4.1). */
+async function repeatedOnce<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (!completedFirst(error)) throw error;
+    return call();
+  }
+}
+
+function completedFirst(error: unknown): boolean {
+  if (error instanceof WorkflowUpdateFailedError) {
+    return (
+      error.cause instanceof ApplicationFailure && error.cause.type === 'AcceptedUpdateCompletedWorkflow'
+    );
+  }
+  return isGrpcServiceError(error) && (error.code === grpcCodes.notFound || error.code === grpcCodes.aborted);
+}
+
+const unavailable = (cause?: unknown) =>
+  new AgentRunError(
+    'unavailable',
+    'Temporal did not answer in time; try again with the same idempotency key',
+    {
+      retryAfterSeconds: 2,
+      cause,
+    },
+  );
+
+/** A failure that the workflow's handler raised keeps its word when it is one of the registry. */
+function toGatewayError(error: unknown): AgentRunError {
+  if (error instanceof AgentRunError) return error;
+  if (error instanceof WorkflowUpdateFailedError) {
+    for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
+      if (cause instanceof ApplicationFailure && isRequestFailureKind(cause.type)) {
+        return new AgentRunError(cause.type, cause.message, { cause: error });
+      }
+    }
+    return new AgentRunError(
+      'infra-failed',
+      'the workflow could not do this; the log has it under this trace id',
+      { cause: error },
+    );
+  }
+  return unavailable(error);
+}
+
+function isRequestFailureKind(kind: unknown): kind is RequestFailureKind {
+  return typeof kind === 'string' && Object.hasOwn(requestFailureKinds, kind);
+}

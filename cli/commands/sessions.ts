@@ -1,0 +1,175 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { ApiError } from '../../client/index.js';
+import { sendAnswerSchema, sendPlanSchema, sessionRecordSchema } from '../../contract/sessions.js';
+import type { ApiAccess } from '../api-access.js';
+import { findApi } from '../api-access.js';
+import { eventLines } from '../event-lines.js';
+import { exitCodes } from '../exit-codes.js';
+import { createOutput, type Output } from '../output.js';
+import { parseCursor, WatchCursorFile } from '../watch-cursor-file.js';
+import { type WatchCursor, watchSession } from '../watch-session.js';
+import type { Run } from './run-command.js';
+
+const createdSchema = z.object({ action: z.string(), session: sessionRecordSchema });
+
+/** Adds `session create`, `send` and `watch`. */
+export function addSessionCommands(program: Command, run: Run): void {
+  program
+    .command('session')
+    .description('sessions: a conversation with one agent on one workspace')
+    .command('create')
+    .description('create a session (or show that it exists)')
+    .option('--id <sessionId>', 'your own id; default: one is made')
+    .option('--tenant <tenantId>', 'tenant', 'local')
+    .option('--project <projectId>', 'project', 'default')
+    .option('--backend <profile>', 'codex or command', 'codex')
+    .option('--workspace <folder>', 'copy this folder into the workspace at the first turn')
+    .option('--repository <url>', 'clone this repository into the workspace at the first turn')
+    .option('--ref <branch>', 'branch or tag of the repository')
+    .action((options: Record<string, string | undefined>, command: Command) =>
+      run(command, async () => {
+        const output = createOutput(isJson(command));
+        const workspace = {
+          ...(options['workspace'] === undefined ? {} : { path: resolve(options['workspace']) }),
+          ...(options['repository'] === undefined ? {} : { repository: options['repository'] }),
+          ...(options['ref'] === undefined ? {} : { ref: options['ref'] }),
+        };
+        const created = await findApi().client.request(createdSchema, 'POST', ['api', 'v1', 'sessions'], {
+          body: {
+            ...(options['id'] === undefined ? {} : { sessionId: options['id'] }),
+            tenantId: options['tenant'],
+            projectId: options['project'],
+            backendProfile: options['backend'],
+            ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+          },
+        });
+        output.data(created);
+        output.remark(created.action);
+        output.line(created.session.sessionId);
+        return exitCodes.ok;
+      }),
+    );
+
+  program
+    .command('send')
+    .description('send a message: it steers the running turn, or begins one')
+    .argument('<sessionId>')
+    .argument('<text...>', 'the message')
+    .option('--dry-run', 'say what would happen')
+    .option('--when-busy <what>', 'steer, queue, interrupt or reject', 'steer')
+    .option('--key <idempotencyKey>', 'a repeat with the same key is answered, not sent again; default: a random one')
+    .option('--watch', 'show the events until the turn has ended')
+    .action((sessionId: string, words: string[], options: SendOptions, command: Command) =>
+      run(command, () => send(sessionId, words.join(' '), options, createOutput(isJson(command)))),
+    );
+
+  program
+    .command('watch')
+    .description('show the events of a session live; one that was killed goes on where it was')
+    .argument('<sessionId>')
+    .option('--follow', 'go on when the turn has ended, and wait for the next')
+    .option('--from-start', 'from the beginning of the active or last turn')
+    .option('--after <cursor>', 'after this cursor (RUN:SEQ)')
+    .action((sessionId: string, options: WatchCommandOptions, command: Command) =>
+      run(command, () => watch(sessionId, options, createOutput(isJson(command)))),
+    );
+}
+
+const isJson = (command: Command): boolean => command.optsWithGlobals()['json'] === true;
+
+interface SendOptions {
+  readonly dryRun?: boolean;
+  readonly whenBusy: string;
+  readonly key?: string;
+  readonly watch?: boolean;
+}
+
+async function send(sessionId: string, text: string, options: SendOptions, output: Output): Promise<number> {
+  const access = findApi();
+  const body = {
+    prompt: text,
+    whenBusy: options.whenBusy,
+    idempotencyKey: options.key ?? `cli-${randomUUID()}`,
+    ...(options.dryRun === true ? { dryRun: true } : {}),
+  };
+  const path = ['api', 'v1', 'sessions', sessionId, 'send'];
+  if (options.dryRun === true) {
+    const plan = await access.client.request(sendPlanSchema, 'POST', path, { body });
+    output.data(plan);
+    output.line(`${plan.decision}${plan.queued ? ' (queued)' : ''}`);
+    return exitCodes.ok;
+  }
+  // The key makes the repeat safe: the second answer is the first one's.
+  const answer = await access.client.request(sendAnswerSchema, 'POST', path, {
+    body,
+    retry: { attempts: 3, baseDelayMs: 500, maxDelayMs: 4_000 },
+  });
+  output.data(answer);
+  output.line(`${answer.decision}${answer.queued ? ' (queued)' : ''} ${answer.command.id} of ${answer.run.id}`);
+  if (options.watch !== true) return exitCodes.ok;
+  return follow(access, sessionId, { runId: answer.run.id, seq: 0 }, false, output);
+}
+
+interface WatchCommandOptions {
+  readonly follow?: boolean;
+  readonly fromStart?: boolean;
+  readonly after?: string;
+}
+
+async function watch(sessionId: string, options: WatchCommandOptions, output: Output): Promise<number> {
+  const access = findApi();
+  const file = new WatchCursorFile(access.dataDir, sessionId);
+  const given = options.after === undefined ? undefined : parseCursor(options.after);
+  if (options.after !== undefined && given === undefined) {
+    output.remark('--after: expected RUN:SEQ, for example run_…:12');
+    return exitCodes.usage;
+  }
+  const from = given ?? (options.fromStart === true ? null : file.read());
+  if (from !== null && given === undefined) {
+    output.remark(`going on after ${from.runId}:${from.seq} (--from-start shows the whole turn)`);
+  }
+  return follow(access, sessionId, from, options.follow === true, output, file);
+}
+
+/** Prints events until the turn has ended. Exit code 1 when the last turn seen ended otherwise than completed. */
+export async function follow(
+  access: ApiAccess,
+  sessionId: string,
+  from: WatchCursor | null,
+  goOn: boolean,
+  output: Output,
+  file?: WatchCursorFile,
+): Promise<number> {
+  const stop = new AbortController();
+  const onSignal = () => stop.abort();
+  process.once('SIGINT', onSignal);
+  process.once('SIGTERM', onSignal);
+  try {
+    const status = await watchSession({
+      client: access.client,
+      sessionId,
+      from,
+      follow: goOn,
+      signal: stop.signal,
+      onEvent: (event, cursor) => {
+        output.data(event);
+        for (const line of eventLines(event)) output.line(line);
+        file?.write(cursor);
+      },
+    });
+    return status === null || status === 'completed' ? exitCodes.ok : exitCodes.failed;
+  } catch (error) {
+    if (error instanceof ApiError && error.failureKind === 'not-found' && from !== null && file !== undefined) {
+      output.remark('the stored cursor names a run that is not there any more; --from-start begins anew');
+    }
+    throw error;
+  } finally {
+    process.off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal);
+    await sleep(0);
+  }
+}

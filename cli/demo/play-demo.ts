@@ -1,0 +1,156 @@
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import type { ApiClient } from '../../client/index.js';
+import type { RunEvent } from '../../contract/events.js';
+import { type QueueTaskRecord, queueTaskRecordSchema } from '../../contract/queue.js';
+import { type RunResult, runResultSchema } from '../../contract/runs.js';
+import { sendAnswerSchema, sessionRecordSchema } from '../../contract/sessions.js';
+import { isTerminalState } from '../../contract/states.js';
+import { packageRoot } from '../../infra/config/package-root.js';
+import { eventLines } from '../event-lines.js';
+import type { StackFile } from '../stack/stack-file.js';
+import { watchSession } from '../watch-session.js';
+
+const task = "greet('') should say \"Hello, stranger!\", but its test fails. Find out why, mend it, and run the tests.";
+const steerText = 'One more thing: tell me which file you changed.';
+const demoLimitMs = 10 * 60_000;
+
+export interface DemoStage {
+  readonly client: ApiClient;
+  readonly stack: StackFile;
+  readonly print: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** Plays the demo against a running stack. True when the turn completed and the steer is in the transcript. */
+export async function playDemo(stage: DemoStage): Promise<boolean> {
+  const { client, print } = stage;
+  const scripted = stage.stack.scriptedUrl !== null;
+  print(scripted ? 'Model: the scripted stand-in (set OPENAI_API_KEY for a real one). Agent: a real Codex app-server.' : 'Model: your provider. Agent: a real Codex app-server.');
+  const signal = AbortSignal.any([stage.signal, AbortSignal.timeout(demoLimitMs)]);
+  const created = await client.request(z.object({ session: sessionRecordSchema }), 'POST', ['api', 'v1', 'sessions'], {
+    body: {
+      tenantId: 'demo',
+      projectId: 'demo',
+      workspace: { path: join(packageRoot(), 'tools', 'scripted-model', 'sample-repository') },
+    },
+  });
+  const { sessionId } = created.session;
+  print(`session  ${sessionId}`);
+  const added = await client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks'], {
+    body: {
+      tenantId: 'demo',
+      projectId: 'demo',
+      title: 'mend greet',
+      prompt: scripted ? `${task} [[scenario:demo]]` : task,
+      sessionRef: { sessionId },
+    },
+  });
+  print(`task     ${added.id}  ${added.state}`);
+  const dispatched = await client.request(
+    queueTaskRecordSchema,
+    'POST',
+    ['api', 'v1', 'queue', 'tasks', added.id, 'dispatch'],
+    { body: {} },
+  );
+  const runId = dispatched.latestAttempt?.runId;
+  if (runId === undefined || runId === null) throw new Error('the dispatched task has no run');
+  print(`run      ${runId}\n`);
+
+  const transcript = await watchAndSteer(stage, { sessionId, runId, scripted, signal });
+  const finished = await terminalTask(client, added.id, signal);
+  const result = await client.request(runResultSchema, 'GET', ['api', 'v1', 'runs', runId, 'result']);
+  await printOutcome(stage, runId, finished, result, transcript.steerSeen);
+  return finished.state === 'completed' && transcript.steerSeen;
+}
+
+async function watchAndSteer(
+  stage: DemoStage,
+  turn: { sessionId: string; runId: string; scripted: boolean; signal: AbortSignal },
+): Promise<{ steerSeen: boolean }> {
+  const { client, print } = stage;
+  let steer: Promise<string> | undefined;
+  const delivered = new Set<string>();
+  await watchSession({
+    client,
+    sessionId: turn.sessionId,
+    from: { runId: turn.runId, seq: 0 },
+    follow: false,
+    signal: turn.signal,
+    onEvent: (event) => {
+      for (const line of eventLines(event)) print(line);
+      const { commandId } = event.payload;
+      if (event.type === 'user_message' && typeof commandId === 'string') delivered.add(commandId);
+      if (steer === undefined && isTimeToSteer(event, turn.scripted)) {
+        print('        (the demo steers the running turn now)');
+        steer = sendSteer(client, turn.sessionId);
+        // Looked at below; an early failure must not count as unhandled in between.
+        steer.catch(() => undefined);
+      }
+    },
+  });
+  if (steer === undefined) return { steerSeen: false };
+  return { steerSeen: delivered.has(await steer) };
+}
+
+/** The script has one slow command to be steered at; a real model is steered at its first command. */
+function isTimeToSteer(event: RunEvent, scripted: boolean): boolean {
+  if (event.type !== 'command_execution' || event.payload['status'] !== 'inProgress') return false;
+  const { command } = event.payload;
+  return !scripted || (typeof command === 'string' && command.includes('sleep'));
+}
+
+async function sendSteer(client: ApiClient, sessionId: string): Promise<string> {
+  const answer = await client.request(sendAnswerSchema, 'POST', ['api', 'v1', 'sessions', sessionId, 'send'], {
+    body: { prompt: steerText, idempotencyKey: `demo-steer-${sessionId}` },
+  });
+  return answer.command.id;
+}
+
+/** The task follows its run a moment later. */
+async function terminalTask(client: ApiClient, taskId: string, signal: AbortSignal): Promise<QueueTaskRecord> {
+  for (;;) {
+    const record = await client.request(queueTaskRecordSchema, 'GET', ['api', 'v1', 'queue', 'tasks', taskId], { signal });
+    if (isTerminalState(record.state)) return record;
+    await sleep(100, undefined, { signal });
+  }
+}
+
+async function printOutcome(
+  stage: DemoStage,
+  runId: string,
+  record: QueueTaskRecord,
+  result: RunResult,
+  steerSeen: boolean,
+): Promise<void> {
+  const { print, stack } = stage;
+  const workflowId = `turn/${runId}`;
+  const events = await historyLength(stack.temporalUiUrl, workflowId);
+  print('');
+  print(result.diff === null ? 'no diff' : result.diff.trimEnd());
+  print('');
+  print(`task      ${record.state}${record.failureKind === null ? '' : ` (${record.failureKind}: ${record.failureMessage ?? ''})`}`);
+  print(`steer     ${steerSeen ? 'in the transcript of the same turn' : 'NOT in the transcript'}`);
+  if (result.usage !== null) {
+    const { requests, inputTokens, outputTokens, totalTokens } = result.usage;
+    print(`tokens    ${totalTokens} (${inputTokens} in, ${outputTokens} out, ${requests} model requests)`);
+  }
+  print(`workflow  ${workflowId}, ${events ?? 'unknown number of'} history events`);
+  print(`          ${stack.temporalUiUrl}/namespaces/default/workflows/${encodeURIComponent(workflowId)}`);
+}
+
+const describedSchema = z.object({ workflowExecutionInfo: z.object({ historyLength: z.coerce.number() }) });
+
+/** From the HTTP API beside the Temporal UI; undefined when it does not answer. */
+async function historyLength(temporalUiUrl: string, workflowId: string): Promise<number | undefined> {
+  try {
+    const response = await fetch(
+      `${temporalUiUrl}/api/v1/namespaces/default/workflows/${encodeURIComponent(workflowId)}`,
+      { signal: AbortSignal.timeout(5_000) },
+    );
+    return describedSchema.parse(await response.json()).workflowExecutionInfo.historyLength;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,73 @@
+import { styleText } from 'node:util';
+import type { RunEvent } from '../contract/events.js';
+
+const outputLines = 12;
+
+/** How `watch` shows an event: a cursor and a line or a few; an empty list for what only machines need. */
+export function eventLines(event: RunEvent): string[] {
+  const { payload } = event;
+  switch (event.type) {
+    case 'user_message':
+      return labelled('you', text(payload['text']), 'cyan');
+    case 'agent_message':
+      return labelled('agent', text(payload['text']), 'green');
+    case 'reasoning':
+      return text(payload['text']) === '' ? [] : labelled('thinking', text(payload['text']), 'gray');
+    case 'plan':
+      return labelled('plan', text(payload['text']), 'gray');
+    case 'command_execution':
+      return commandLines(event);
+    case 'file_change':
+      return fileLines(event);
+    case 'tool_call':
+      return labelled('tool', `${text(payload['tool'])} ${text(payload['status'])}`, 'yellow');
+    case 'steer_delivery':
+      return [styleText('cyan', `  steer ${text(payload['delivery'])}`)];
+    case 'error':
+      return labelled(payload['willRetry'] === true ? 'retrying' : 'error', text(payload['message']), 'red');
+    case 'attempt_started':
+      return [styleText('gray', `· attempt ${event.attempt} started${payload['reused'] === true ? ' on the warm runner' : ''}`)];
+    case 'terminal_status':
+      return terminalLines(event);
+    default:
+      return [];
+  }
+}
+
+const colours = ['cyan', 'green', 'gray', 'yellow', 'red'] as const;
+type Colour = (typeof colours)[number];
+
+function labelled(label: string, body: string, colour: Colour): string[] {
+  const [first = '', ...rest] = body.split('\n');
+  return [`${styleText(colour, `${label}>`)} ${first}`, ...rest.map((line) => `  ${line}`)];
+}
+
+function commandLines(event: RunEvent): string[] {
+  const { payload } = event;
+  if (payload['status'] === 'inProgress') return [styleText('yellow', `$ ${text(payload['command'])}`)];
+  const lines = text(payload['output']).trimEnd().split('\n').filter((line) => line !== '');
+  const shown = lines.slice(-outputLines).map((line) => styleText('gray', `  ${line}`));
+  const cut = lines.length > outputLines ? [styleText('gray', `  … ${lines.length - outputLines} lines more`)] : [];
+  const exitCode = payload['exitCode'];
+  const failed = typeof exitCode === 'number' && exitCode !== 0 ? [styleText('red', `  exit code ${exitCode}`)] : [];
+  return [...cut, ...shown, ...failed];
+}
+
+function fileLines(event: RunEvent): string[] {
+  const { changes, status } = event.payload;
+  if (status === 'inProgress' || !Array.isArray(changes)) return [];
+  return changes.map((change) => {
+    const fields = typeof change === 'object' && change !== null && !Array.isArray(change) ? change : {};
+    return styleText('yellow', `± ${text(fields['kind'])} ${text(fields['path'])}`);
+  });
+}
+
+function terminalLines(event: RunEvent): string[] {
+  const status = text(event.payload['terminalStatus']);
+  const why = event.payload['failureKind'] === null ? '' : ` (${text(event.payload['failureKind'])}: ${text(event.payload['message'])})`;
+  return [styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${why}`)];
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

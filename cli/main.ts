@@ -1,0 +1,41 @@
+#!/usr/bin/env node
+import { Command } from 'commander';
+import { addQueueCommands } from './commands/queue.js';
+import { runCommand } from './commands/run-command.js';
+import { addSessionCommands } from './commands/sessions.js';
+import { addShowCommand } from './commands/show.js';
+import { runDemo } from './demo/run-demo.js';
+import { runUp } from './up.js';
+
+const exitCodeHelp = `
+Exit codes: 0 done; 1 the turn ended otherwise than completed, or something unforeseen; 2 wrong arguments or
+configuration; 3 \`up\` runs already; 4 the API refused (not found, conflict, busy); 5 the API is not available.
+Environment: AGENTRUN_MGR_URL and AGENTRUN_API_TOKEN (or AGENTRUN_API_TOKEN_FILE) name another API than the local one;
+AGENTRUN_DATA_DIR is the local stack's folder (.agentrun).`;
+
+const program = new Command('agentrun')
+  .description('runs long coding-agent turns durably')
+  .option('--json', 'one JSON object per line on stdout')
+  .addHelpText('after', exitCodeHelp)
+  .exitOverride((error) => {
+    process.exit(error.exitCode === 0 ? 0 : 2);
+  });
+
+program
+  .command('up')
+  .description('start everything here: Postgres, Temporal with its UI, worker, API; Ctrl-C stops it')
+  .action((_options: unknown, command: Command) => runCommand(command, () => runUp()));
+
+program
+  .command('demo')
+  .description('a real Codex process does a queued task, is steered in the middle, and is watched live')
+  .option('--keep', 'leave the stack running afterwards, until Ctrl-C')
+  .action((options: { keep?: boolean }, command: Command) =>
+    runCommand(command, () => runDemo({ keep: options.keep === true })),
+  );
+
+addSessionCommands(program, runCommand);
+addQueueCommands(program, runCommand);
+addShowCommand(program, runCommand);
+
+await program.parseAsync();

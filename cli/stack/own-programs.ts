@@ -1,0 +1,100 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { childEnvironment } from '../../infra/config/child-environment.js';
+import { packageRoot } from '../../infra/config/package-root.js';
+import type { Environment } from '../../infra/config/read-env.js';
+import { ownProgramNotice } from './child-output.js';
+import type { Command } from './child-process.js';
+import type { ProviderChoice } from './provider-choice.js';
+import { childLogFile, childPidFile, type StackPaths } from './stack-paths.js';
+import type { ChildSpec } from './supervised-child.js';
+
+/** What our own programs must know about the running parts. */
+export interface StackAddresses {
+  readonly apiUrl: string;
+  readonly apiPort: number;
+  readonly temporalAddress: string;
+  /** Base URL of the model provider, or of the scripted model server. */
+  readonly providerBaseUrl: string;
+}
+
+const readyTimeoutMs = 60_000;
+
+/** Brings the database to the current schema; ends by itself. */
+export function migrationsCommand(paths: StackPaths): Command {
+  return ownProgram('store/migrate-main.js', [], { DATABASE_URL_FILE: paths.databaseUrlFile });
+}
+
+/** The scripted model server. Always on the same port, since living runners know its URL. */
+export function scriptedModelChild(paths: StackPaths, port: number): ChildSpec {
+  return {
+    ...ownChild(paths, 'scripted-model'),
+    command: ownProgram('tools/scripted-model/main.js', ['--port', String(port)], {}),
+    stopGraceMs: 1_500,
+  };
+}
+
+/** The HTTP API. */
+export function apiChild(paths: StackPaths, addresses: StackAddresses, passedOn: Environment): ChildSpec {
+  const env = {
+    ...passedOn,
+    ...sharedSettings(paths, addresses),
+    AGENTRUN_API_HOST: '127.0.0.1',
+    AGENTRUN_API_PORT: String(addresses.apiPort),
+    AGENTRUN_API_TOKEN_FILE: paths.apiTokenFile,
+    AGENTRUN_MGR_URL: addresses.apiUrl,
+  };
+  return { ...ownChild(paths, 'api'), command: ownProgram('api/main.js', [], env), stopGraceMs: 1_500 };
+}
+
+/** The Temporal worker, which launches runners as local processes. */
+export function workerChild(
+  paths: StackPaths,
+  addresses: StackAddresses,
+  provider: ProviderChoice,
+  passedOn: Environment,
+): ChildSpec {
+  const env = {
+    ...passedOn,
+    ...sharedSettings(paths, addresses),
+    AGENTRUN_DATA_DIR: paths.dataDir,
+    AGENTRUN_LAUNCHER: 'process',
+    AGENTRUN_PROVIDER_BASE_URL: addresses.providerBaseUrl,
+    AGENTRUN_PROVIDER_KEY_FILE: paths.providerKeyFile,
+    AGENTRUN_MODEL: provider.model,
+  };
+  return { ...ownChild(paths, 'worker'), command: ownProgram('worker/main.js', [], env), stopGraceMs: 4_000 };
+}
+
+function sharedSettings(paths: StackPaths, addresses: StackAddresses): Environment {
+  return {
+    DATABASE_URL_FILE: paths.databaseUrlFile,
+    TEMPORAL_ADDRESS: addresses.temporalAddress,
+    TEMPORAL_NAMESPACE: 'default',
+    AGENTRUN_INTERNAL_MGR_URL: addresses.apiUrl,
+    AGENTRUN_RUNNER_KEYS_FILE: paths.runnerKeysFile,
+  };
+}
+
+function ownChild(paths: StackPaths, name: 'api' | 'worker' | 'scripted-model') {
+  return {
+    name,
+    pidFile: childPidFile(paths, name),
+    logFile: childLogFile(paths, name),
+    ready: 'line',
+    readyTimeoutMs,
+    stopSignal: 'SIGTERM',
+    notice: ownProgramNotice,
+  } as const;
+}
+
+function ownProgram(file: string, args: readonly string[], env: Environment): Command {
+  const path = join(packageRoot(), 'dist', file);
+  if (!existsSync(path)) throw new Error(`${path} is missing: run \`npm run build\``);
+  return {
+    file: process.execPath,
+    args: ['--enable-source-maps', path, ...args],
+    env: childEnvironment(env),
+    cwd: packageRoot(),
+  };
+}

@@ -1,0 +1,50 @@
+import { createServer } from 'node:net';
+
+/** How many neighbours of a default port are tried before the kernel is asked for any. */
+const neighbours = 20;
+
+/** Asks the kernel for a free port. */
+export const anyPort = 0;
+
+/** In which order ports are tried for one server. */
+export function portCandidates(wishes: {
+  /** What the user demands. */
+  readonly configured?: number | undefined;
+  /** What the previous start used; living runners and open browser tabs know it. */
+  readonly recorded?: number | undefined;
+  /** The usual port; undefined when any will do. */
+  readonly usual?: number | undefined;
+}): number[] {
+  const { configured, recorded, usual } = wishes;
+  const near =
+    usual === undefined || configured === anyPort
+      ? []
+      : Array.from({ length: neighbours + 1 }, (_, step) => usual + step);
+  const ordered = [configured, recorded, ...near].filter((port) => port !== undefined);
+  return [...new Set(ordered.filter((port) => port !== anyPort)), anyPort];
+}
+
+/** The first candidate that nobody holds; `probe` answers the port it could bind, or undefined when it is taken. */
+export async function choosePort(
+  candidates: readonly number[],
+  probe: (port: number) => Promise<number | undefined> = bindablePort,
+): Promise<number> {
+  for (const candidate of candidates) {
+    const port = await probe(candidate);
+    if (port !== undefined) return port;
+  }
+  throw new Error(`no free port on 127.0.0.1 (tried ${candidates.join(', ')})`);
+}
+
+/** Binds the port on loopback for a moment. Answers the port (the kernel's choice for 0), undefined when taken. */
+export async function bindablePort(port: number): Promise<number | undefined> {
+  return await new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(undefined));
+    server.listen({ port, host: '127.0.0.1' }, () => {
+      const address = server.address();
+      const bound = typeof address === 'object' && address !== null ? address.port : undefined;
+      server.close(() => resolve(bound));
+    });
+  });
+}

@@ -1,0 +1,101 @@
+import { type ApiClient, ApiError } from '../client/index.js';
+import { type EventPage, eventPageSchema, type RunEvent } from '../contract/events.js';
+import { sessionSummarySchema } from '../contract/sessions.js';
+
+/** Where a watcher is: the run, and the last seq of it that was shown. */
+export interface WatchCursor {
+  readonly runId: string;
+  readonly seq: number;
+}
+
+export interface WatchOptions {
+  readonly client: ApiClient;
+  readonly sessionId: string;
+  /** Exclusive; null: from the beginning of the active or last turn. */
+  readonly from: WatchCursor | null;
+  /** Go on when a turn has ended, and wait for the next. */
+  readonly follow: boolean;
+  readonly signal: AbortSignal;
+  /** Called once per event, in order; the cursor is where to go on from afterwards. */
+  readonly onEvent: (event: RunEvent, cursor: WatchCursor) => void;
+}
+
+const pageLimit = 500;
+const waitMs = 25_000;
+const idlePollMs = 1_000;
+
+/**
+ * Shows a session's events by long poll, turn after turn (contract.md 3.5). An API that is away is waited for: the cursor loses nothing.
+ *
+ * @returns the last turn's terminal status, or null when none was seen.
+ */
+export async function watchSession(options: WatchOptions): Promise<string | null> {
+  let cursor = options.from;
+  let status: string | null = null;
+  while (!options.signal.aborted) {
+    const page = await readPage(options, cursor);
+    if (page === undefined) break;
+    for (const event of page.items) {
+      cursor = { runId: event.runId, seq: event.seq };
+      options.onEvent(event, cursor);
+      if (event.type === 'terminal_status') status = terminalStatusOf(event);
+    }
+    if (page.items.length > 0 && page.hasMore) continue;
+    if (page.runId !== null && !page.terminal) continue;
+    const next = await nextRun(options, page.runId);
+    if (next === 'ended') return status;
+    if (next !== 'wait') cursor = { runId: next.runId, seq: 0 };
+    else await pause(idlePollMs, options.signal);
+  }
+  return status;
+}
+
+async function readPage(options: WatchOptions, cursor: WatchCursor | null): Promise<EventPage | undefined> {
+  for (;;) {
+    try {
+      return await options.client.request(eventPageSchema, 'GET', ['api', 'v1', 'sessions', options.sessionId, 'trace'], {
+        query: { afterSeq: cursor?.seq ?? 0, limit: pageLimit, waitMs, ...(cursor === null ? {} : { runId: cursor.runId }) },
+        timeoutMs: waitMs + 10_000,
+        signal: options.signal,
+      });
+    } catch (error) {
+      if (options.signal.aborted) return undefined;
+      // A watcher outlives a restart of the API; a refusal is final.
+      if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
+      await pause(idlePollMs, options.signal);
+      if (options.signal.aborted) return undefined;
+    }
+  }
+}
+
+/** What comes after a turn that has ended: another run of the session, waiting for one, or the end of the watch. */
+async function nextRun(
+  options: WatchOptions,
+  endedRunId: string | null,
+): Promise<{ runId: string } | 'wait' | 'ended'> {
+  const session = await options.client.request(sessionSummarySchema, 'GET', ['api', 'v1', 'sessions', options.sessionId], {
+    signal: options.signal,
+  });
+  const latest = session.activeRunId ?? session.lastRunId;
+  if (latest !== null && latest !== endedRunId) return { runId: latest };
+  if (session.active || session.queuedTurns > 0) return 'wait';
+  return options.follow ? 'wait' : 'ended';
+}
+
+function terminalStatusOf(event: RunEvent): string | null {
+  const status = event.payload['terminalStatus'];
+  return typeof status === 'string' ? status : null;
+}
+
+function pause(timeMs: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const timer = setTimeout(end, timeMs);
+    signal.addEventListener('abort', end, { once: true });
+    if (signal.aborted) end();
+  });
+}

@@ -1,0 +1,72 @@
+import { z } from 'zod';
+import { jsonObjectSchema } from './json.js';
+import { runFailureKindSchema } from './failure-kinds.js';
+import { commandStateSchema, commandTypeSchema, steerDeliverySchema, terminalStatusSchema } from './states.js';
+import { textSchema } from './runs.js';
+
+const inputItemSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('text'), text: textSchema }),
+  z.strictObject({ type: z.literal('image'), url: textSchema }),
+  z.strictObject({ type: z.literal('localImage'), path: textSchema }),
+]);
+
+/**
+ * Payload of a turn or steer (decisions.md, "Bodies"): either `prompt` or `input`. Open for further fields; the largest prompt is 256 KiB.
+ */
+export const commandPayloadSchema = z
+  .looseObject({
+    prompt: z.string().max(262_144).optional(),
+    input: z.array(inputItemSchema).min(1).max(64).optional(),
+    model: textSchema.optional(),
+    effort: textSchema.optional(),
+    outputSchema: jsonObjectSchema.optional(),
+  })
+  .refine((payload) => (payload.prompt?.trim() ?? '') !== '' || payload.input !== undefined, {
+    message: 'expected a non-blank prompt or an input list',
+    path: ['prompt'],
+  });
+export type CommandPayload = z.infer<typeof commandPayloadSchema>;
+
+/** The text of a payload, for logs of the agent and for plain commands. */
+export function payloadText(payload: CommandPayload): string {
+  if (payload.prompt !== undefined && payload.prompt.trim() !== '') return payload.prompt.trim();
+  return (payload.input ?? []).map((item) => (item.type === 'text' ? item.text : `[${item.type}]`)).join('\n');
+}
+
+export const idempotencyKeySchema = z.string().trim().min(1).max(200);
+
+/** Body of `POST /api/v1/runs/:runId/commands`. */
+export const createCommandSchema = z.strictObject({
+  type: commandTypeSchema,
+  payload: commandPayloadSchema,
+  idempotencyKey: idempotencyKeySchema.optional(),
+});
+
+/** A command as the API answers it; `seq` counts per run, runners page by it. Its id is the message id in the agent's thread. */
+export const commandRecordSchema = z.object({
+  id: z.string(),
+  runId: z.string(),
+  sessionId: z.string(),
+  seq: z.number().int(),
+  type: commandTypeSchema,
+  state: commandStateSchema,
+  steerDelivery: steerDeliverySchema.nullable(),
+  payload: jsonObjectSchema,
+  idempotencyKey: z.string().nullable(),
+  nextCommandId: z.string().nullable(),
+  createdAt: z.string(),
+  acknowledgedAt: z.string().nullable(),
+  deliveredAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+});
+export type CommandRecord = z.infer<typeof commandRecordSchema>;
+
+/** The outcome body of `PATCH runs/:runId/status` and `PATCH commands/:commandId/status` (contract.md 5.9; unknown words are 400). */
+export const outcomeSchema = z.strictObject({
+  terminalStatus: terminalStatusSchema,
+  failureKind: runFailureKindSchema.nullable().optional(),
+  failureMessage: z.string().max(20_000).nullable().optional(),
+  threadId: z.string().max(200).optional(),
+  turnId: z.string().max(200).optional(),
+});
+export type Outcome = z.infer<typeof outcomeSchema>;

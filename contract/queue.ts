@@ -1,0 +1,62 @@
+import { z } from 'zod';
+import { commandPayloadSchema, idempotencyKeySchema } from './commands.js';
+import { executionPolicyInputSchema } from './execution-policy.js';
+import { jsonObjectSchema } from './json.js';
+import { labelsSchema, sessionRefSchema, textSchema, workspaceSchema } from './runs.js';
+import { backendProfileSchema, queueTaskStateSchema } from './states.js';
+
+/** Body of `POST /api/v1/queue/tasks`. Creating does not dispatch (contract.md 4.2). Either `payload` or `prompt`. */
+export const createQueueTaskSchema = z
+  .strictObject({
+    tenantId: textSchema,
+    projectId: textSchema,
+    queue: textSchema.max(100).default('default'),
+    title: textSchema.max(300).optional(),
+    payload: commandPayloadSchema.optional(),
+    prompt: z.string().max(262_144).optional(),
+    priority: z.number().int().min(-1_000).max(1_000).default(0),
+    backendProfile: backendProfileSchema.default('codex'),
+    sessionRef: sessionRefSchema.optional(),
+    workspace: workspaceSchema.optional(),
+    executionPolicy: executionPolicyInputSchema.optional(),
+    labels: labelsSchema.optional(),
+    metadata: jsonObjectSchema.optional(),
+    idempotencyKey: idempotencyKeySchema.optional(),
+  })
+  .refine((body) => body.payload !== undefined || (body.prompt?.trim() ?? '') !== '', {
+    message: 'expected a payload object or a non-blank prompt',
+    path: ['prompt'],
+  });
+export type CreateQueueTask = z.infer<typeof createQueueTaskSchema>;
+
+/** A queue task as the API answers it (contract.md 4). */
+export const queueTaskRecordSchema = z.object({
+  id: z.string(),
+  tenantId: z.string(),
+  projectId: z.string(),
+  queue: z.string(),
+  title: z.string().nullable(),
+  state: queueTaskStateSchema,
+  priority: z.number().int(),
+  backendProfile: backendProfileSchema,
+  sessionRef: z.object({ sessionId: z.string() }),
+  payload: jsonObjectSchema,
+  labels: labelsSchema,
+  metadata: jsonObjectSchema,
+  attempts: z.number().int(),
+  latestAttempt: z
+    .object({ runId: z.string().nullable(), commandId: z.string().nullable(), sessionId: z.string() })
+    .nullable(),
+  terminalStatus: z.string().nullable(),
+  failureKind: z.string().nullable(),
+  failureMessage: z.string().nullable(),
+  createdAt: z.string(),
+  dispatchedAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+  updatedAt: z.string(),
+  valuesPrinted: z.literal(false),
+});
+export type QueueTaskRecord = z.infer<typeof queueTaskRecordSchema>;
+
+/** Body of dispatch: nothing to say yet. */
+export const dispatchSchema = z.strictObject({});

@@ -1,0 +1,150 @@
+import { z } from 'zod';
+import { commandRecordSchema } from './commands.js';
+import { runRecordSchema, textSchema } from './runs.js';
+import { runnerJobIdSchema } from './ids.js';
+import { jsonObjectSchema } from './json.js';
+
+const leaseMsSchema = z.number().int().min(1_000).max(600_000).default(60_000);
+
+/** What a driver can do (agents.md 2.3). */
+export const driverCapabilitiesSchema = z.object({
+  steer: z.boolean(),
+  interrupt: z.boolean(),
+  resume: z.enum(['none', 'replay', 'noReplay']),
+  approvals: z.boolean(),
+  usage: z.enum(['delta', 'total', 'none']),
+  messageIds: z.boolean(),
+  diff: z.boolean(),
+});
+export type DriverCapabilities = z.infer<typeof driverCapabilitiesSchema>;
+
+/**
+ * Body of `POST /api/v1/runners/register` with a launch token. `runnerId` is the runner instance: one start of a supervisor; a repeat of the
+ * same instance answers the same, another instance is 409 `fenced` (decisions.md, Auth).
+ */
+export const registerSchema = z.strictObject({
+  runnerId: textSchema.max(200).optional(),
+  jobId: runnerJobIdSchema,
+  backend: textSchema,
+  version: textSchema,
+  capabilities: driverCapabilitiesSchema,
+});
+export const registerAnswerSchema = z.object({
+  runnerId: z.string(),
+  jobId: z.string(),
+  runnerToken: z.string(),
+  runnerTokenExpiresAt: z.string(),
+});
+
+/** Body of `POST /api/v1/runs/:runId/claim` (contract.md 5.8). */
+export const claimSchema = z.strictObject({ runnerId: textSchema, leaseMs: leaseMsSchema });
+
+/**
+ * A run handed to a runner: answered by `claim` and by `next`. `commands` are those of the run in order, the prompt (`turn`) first.
+ * `threadId` is the agent's thread to resume, null for a fresh one. `heartbeatIntervalMs` is a third of the lease.
+ */
+export const assignmentSchema = z.object({
+  run: runRecordSchema,
+  epoch: z.number().int(),
+  runToken: z.string(),
+  runTokenExpiresAt: z.string(),
+  leaseMs: z.number().int(),
+  leaseExpiresAt: z.string(),
+  heartbeatIntervalMs: z.number().int(),
+  threadId: z.string().nullable(),
+  commands: z.array(commandRecordSchema),
+});
+export type Assignment = z.infer<typeof assignmentSchema>;
+/** An assignment as the store knows it: without the token, which the API adds. */
+export type AssignmentFacts = Omit<Assignment, 'runToken' | 'runTokenExpiresAt'>;
+
+/** Answer of `GET /api/v1/runners/:runnerId/next` (decisions.md): an assignment, `close: true`, or neither when the wait was over. */
+export const nextAnswerSchema = z.object({ assignment: assignmentSchema.nullable(), close: z.boolean() });
+
+/** Progress of the agent carried by each heartbeat. */
+export const progressSchema = z.strictObject({
+  phase: z.string().max(60),
+  lastEventAt: z.iso.datetime().nullable(),
+  notifications: z.number().int().nonnegative(),
+});
+
+export type Progress = z.infer<typeof progressSchema>;
+
+/** Body of `PATCH /api/v1/runs/:runId/lease` (contract.md 5.8): the heartbeat. */
+export const leaseSchema = z.strictObject({
+  runnerId: textSchema,
+  leaseMs: leaseMsSchema,
+  progress: progressSchema.optional(),
+});
+
+/** Answer of a heartbeat (architecture.md 5): lease, pending work, a fresh run token and the next interval. */
+export const leaseAnswerSchema = z.object({
+  runId: z.string(),
+  epoch: z.number().int(),
+  leaseExpiresAt: z.string(),
+  leaseMs: z.number().int(),
+  cancelRequested: z.boolean(),
+  cancelReason: z.string().nullable(),
+  pendingCommands: z.number().int(),
+  lastAcceptedSeq: z.number().int(),
+  runToken: z.string(),
+  runTokenExpiresAt: z.string(),
+  nextHeartbeatMs: z.number().int(),
+});
+
+/** Body and answer of `PATCH /api/v1/runners/:runnerId/lease`: the heartbeat of an idle runner. */
+export const runnerLeaseSchema = z.strictObject({ leaseMs: leaseMsSchema });
+export type RegisterBody = z.infer<typeof registerSchema>;
+export const runnerLeaseAnswerSchema = z.object({
+  runnerId: z.string(),
+  state: z.string(),
+  leaseExpiresAt: z.string(),
+  idleUntil: z.string().nullable(),
+  runnerToken: z.string(),
+  nextHeartbeatMs: z.number().int(),
+});
+
+/**
+ * Answer of `GET /api/v1/runs/:runId/commands?afterSeq=&waitMs=`. With `waitMs` it is a long poll that ends when a command with a higher seq
+ * exists, a cancel is requested, or the run stops being open.
+ */
+export const commandPageSchema = z.object({
+  items: z.array(commandRecordSchema),
+  cancelRequested: z.boolean(),
+  cancelReason: z.string().nullable(),
+  open: z.boolean(),
+});
+
+/** The answer to a runner's finish: the attempt's outcome was stored; `nextState` is what the runner does now. */
+export const outcomeAnswerSchema = z.object({
+  run: runRecordSchema,
+  outcome: jsonObjectSchema,
+  runnerState: z.enum(['idle', 'closing']),
+  idleUntil: z.string().nullable(),
+});
+
+/**
+ * What the launcher hands to a supervisor in a file of mode 0600 (local) or a mounted Secret (cluster). Paths are absolute. Holds the
+ * launch token; the provider's key is in `providerKeyFile`.
+ */
+export const launchSpecSchema = z.object({
+  jobId: z.string(),
+  jobName: z.string(),
+  runId: z.string(),
+  epoch: z.number().int(),
+  sessionId: z.string(),
+  backendProfile: z.string(),
+  managerUrl: z.string(),
+  launchToken: z.string(),
+  agentHostSocket: z.string(),
+  workspaceDirectory: z.string(),
+  agentHomeDirectory: z.string(),
+  supervisorDirectory: z.string(),
+  provider: z.object({
+    baseUrl: z.string(),
+    model: z.string(),
+    keyFile: z.string(),
+  }),
+  leaseMs: z.number().int(),
+});
+export type LaunchSpec = z.infer<typeof launchSpecSchema>;

@@ -1,0 +1,147 @@
+import { z } from 'zod';
+import { executionPolicyInputSchema, executionPolicySchema } from './execution-policy.js';
+import { runFailureKindSchema } from './failure-kinds.js';
+import { sessionIdSchema } from './ids.js';
+import { jsonObjectSchema } from './json.js';
+import { backendProfileSchema, runStatusSchema, terminalStatusSchema } from './states.js';
+
+/** A non-blank string, trimmed. */
+export const textSchema = z.string().trim().min(1, 'expected a non-blank string');
+
+export const labelsSchema = z.record(z.string().max(63), z.string().max(256));
+
+/** The workspace of a turn. `path`: local mode only, a directory that is copied into the session's workspace at its first turn. */
+export const workspaceSchema = z.strictObject({
+  repository: textSchema.optional(),
+  ref: textSchema.optional(),
+  path: textSchema.optional(),
+});
+export type Workspace = z.infer<typeof workspaceSchema>;
+
+export const sessionRefSchema = z.strictObject({
+  sessionId: sessionIdSchema.optional(),
+  conversationId: z.string().nullable().optional(),
+  threadId: z.string().nullable().optional(),
+  metadata: jsonObjectSchema.optional(),
+});
+
+/** Body of `POST /api/v1/runs` (decisions.md, "Bodies"). On `send` all of it may be left out. */
+export const createRunSchema = z.strictObject({
+  tenantId: textSchema,
+  projectId: textSchema,
+  backendProfile: backendProfileSchema.default('codex'),
+  providerId: textSchema.optional(),
+  sessionRef: sessionRefSchema.optional(),
+  workspace: workspaceSchema.optional(),
+  executionPolicy: executionPolicyInputSchema.optional(),
+  labels: labelsSchema.optional(),
+  metadata: jsonObjectSchema.optional(),
+});
+export type CreateRun = z.infer<typeof createRunSchema>;
+
+/** `run` of a send: the same fields, none required. */
+export const sendRunSchema = createRunSchema.extend({ backendProfile: backendProfileSchema.optional() }).partial();
+export type SendRun = z.infer<typeof sendRunSchema>;
+
+/** How a run gets its runner: a local process, a Kubernetes Job, or a runner that somebody else starts. */
+export const launcherSchema = z.enum(['process', 'kubernetes', 'external']);
+export type Launcher = z.infer<typeof launcherSchema>;
+
+/** A run as the API answers it. Times are ISO 8601 UTC. */
+export const runRecordSchema = z.object({
+  id: z.string(),
+  tenantId: z.string(),
+  projectId: z.string(),
+  sessionId: z.string(),
+  sessionTurn: z.number().int().nullable(),
+  sessionRef: z.object({
+    sessionId: z.string(),
+    conversationId: z.string().nullable(),
+    threadId: z.string().nullable(),
+    metadata: jsonObjectSchema,
+  }),
+  backendProfile: backendProfileSchema,
+  providerId: z.string().nullable(),
+  status: runStatusSchema,
+  launcher: launcherSchema,
+  executionPolicy: executionPolicySchema,
+  workspace: workspaceSchema.nullable(),
+  labels: labelsSchema,
+  metadata: jsonObjectSchema,
+  attempt: z.number().int(),
+  epoch: z.number().int(),
+  claimedBy: z.string().nullable(),
+  leaseExpiresAt: z.string().nullable(),
+  cancelRequestedAt: z.string().nullable(),
+  cancelReason: z.string().nullable(),
+  terminalStatus: terminalStatusSchema.nullable(),
+  failureKind: runFailureKindSchema.nullable(),
+  failureMessage: z.string().nullable(),
+  threadId: z.string().nullable(),
+  turnId: z.string().nullable(),
+  createdAt: z.string(),
+  startedAt: z.string().nullable(),
+  finishedAt: z.string().nullable(),
+  updatedAt: z.string(),
+});
+export type RunRecord = z.infer<typeof runRecordSchema>;
+
+/** Body of the cancel routes. */
+export const cancelSchema = z.strictObject({ reason: z.string().trim().max(2_000).optional() });
+
+/**
+ * Result of a run (contract.md 7.1). `usage`: tokens of the whole turn as counted by the proxy (falling back to the agent's totals).
+ * `late`: events kept in quarantine.
+ */
+export const runResultSchema = z.object({
+  runId: z.string(),
+  commandId: z.string().nullable(),
+  status: runStatusSchema,
+  terminalStatus: terminalStatusSchema.nullable(),
+  failureKind: runFailureKindSchema.nullable(),
+  failureMessage: z.string().nullable(),
+  lastSeq: z.number().int(),
+  finalMessage: z.string().nullable(),
+  diff: z.string().nullable(),
+  usage: z
+    .object({
+      requests: z.number().int(),
+      inputTokens: z.number().int(),
+      cachedInputTokens: z.number().int(),
+      outputTokens: z.number().int(),
+      reasoningOutputTokens: z.number().int(),
+      totalTokens: z.number().int(),
+    })
+    .nullable(),
+  late: z.number().int(),
+  liveness: z.object({
+    phase: z.enum([
+      'queued',
+      'starting',
+      'claimed',
+      'running',
+      'finishing',
+      'waiting',
+      'parked',
+      'quiet',
+      'lease-expired',
+      'retrying',
+      'terminal',
+      'unavailable',
+    ]),
+    active: z.boolean(),
+    lastSeq: z.number().int(),
+    lastEventAt: z.string().nullable(),
+    lastEventAgeMs: z.number().nullable(),
+    lease: z.object({
+      claimedBy: z.string().nullable(),
+      leaseExpiresAt: z.string().nullable(),
+      leaseExpired: z.boolean(),
+      leaseRemainingMs: z.number().nullable(),
+      valuesPrinted: z.literal(false),
+    }),
+    valuesPrinted: z.literal(false),
+  }),
+  valuesPrinted: z.literal(false),
+});
+export type RunResult = z.infer<typeof runResultSchema>;

@@ -1,0 +1,269 @@
+import { z } from 'zod';
+import { commandPayloadSchema, commandRecordSchema, idempotencyKeySchema } from './commands.js';
+import { sessionIdSchema } from './ids.js';
+import { jsonObjectSchema } from './json.js';
+import { labelsSchema, launcherSchema, runRecordSchema, runResultSchema, sendRunSchema, textSchema, workspaceSchema } from './runs.js';
+import { executionPolicyInputSchema } from './execution-policy.js';
+import { backendProfileSchema, runnerJobPhaseSchema, sessionExecutionStateSchema } from './states.js';
+
+/** A relative folder below the agent's home; no `..`, not absolute (contract.md oddity 19). */
+const subdirectorySchema = z
+  .string()
+  .min(1)
+  .max(200)
+  .regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))[A-Za-z0-9_./-]+$/, 'expected a relative path without ".."');
+
+/** Body of `POST /api/v1/sessions` (contract.md 3.3). */
+export const createSessionSchema = z.strictObject({
+  sessionId: sessionIdSchema.optional(),
+  tenantId: textSchema,
+  projectId: textSchema,
+  backendProfile: backendProfileSchema.default('codex'),
+  conversationId: z.string().max(200).nullable().optional(),
+  codexRolloutSubdir: subdirectorySchema.default('sessions'),
+  expiresAt: z.iso.datetime({ offset: true }).optional(),
+  metadata: jsonObjectSchema.optional(),
+  labels: labelsSchema.optional(),
+  workspace: workspaceSchema.optional(),
+  executionPolicy: executionPolicyInputSchema.optional(),
+});
+export type CreateSession = z.infer<typeof createSessionSchema>;
+
+/** A session as the API answers it (contract.md 3.1). */
+export const sessionRecordSchema = z.object({
+  sessionId: z.string(),
+  tenantId: z.string(),
+  projectId: z.string(),
+  backendProfile: backendProfileSchema,
+  conversationId: z.string().nullable(),
+  threadId: z.string().nullable(),
+  storageKind: z.enum(['none', 'pvc', 'evicted']),
+  storageBackend: z.enum(['pvc', 'directory']).nullable(),
+  storagePvcName: z.string().nullable(),
+  storagePvcPhase: z.string().nullable(),
+  codexRolloutSubdir: z.string(),
+  workspace: workspaceSchema.nullable(),
+  labels: labelsSchema,
+  metadata: jsonObjectSchema,
+  activeRunId: z.string().nullable(),
+  activeCommandId: z.string().nullable(),
+  lastRunId: z.string().nullable(),
+  lastCommandId: z.string().nullable(),
+  turns: z.number().int(),
+  expiresAt: z.string(),
+  createdAt: z.string(),
+  updatedAt: z.string(),
+});
+export type SessionRecord = z.infer<typeof sessionRecordSchema>;
+
+const sessionPvcSchema = z.object({
+  pvcName: z.string().nullable(),
+  pvcPhase: z.string().nullable(),
+  storageBackend: z.enum(['pvc', 'directory']).nullable(),
+  codexRolloutSubdir: z.string(),
+  valuesPrinted: z.literal(false),
+});
+
+/** Answer of `POST /api/v1/sessions`: one of the outcomes of contract.md 3.3. */
+export const ensuredSessionSchema = z.discriminatedUnion('action', [
+  z.object({
+    action: z.enum(['session-created', 'session-storage-recovered']),
+    session: sessionRecordSchema,
+    pvc: sessionPvcSchema,
+    valuesPrinted: z.literal(false),
+  }),
+  z.object({
+    action: z.literal('session-exists'),
+    session: sessionRecordSchema,
+    pvcName: z.string().nullable(),
+    pvcPhase: z.string().nullable(),
+    codexRolloutSubdir: z.string(),
+    valuesPrinted: z.literal(false),
+  }),
+]);
+export type EnsuredSession = z.infer<typeof ensuredSessionSchema>;
+
+/** Summary of a session (contract.md 3.1), as seen by one reader. */
+export const sessionSummarySchema = sessionRecordSchema.extend({
+  executionState: sessionExecutionStateSchema,
+  attentionState: z.enum(['none', 'unread', 'active-session', 'needs-input', 'failed']),
+  active: z.boolean(),
+  sessionPath: z.string(),
+  queuedTurns: z.number().int(),
+  terminalStatus: z.string().nullable(),
+  failureKind: z.string().nullable(),
+  lastActivityAt: z.string().nullable(),
+});
+
+export type SessionSummary = z.infer<typeof sessionSummarySchema>;
+
+/** Answer of `GET /api/v1/sessions/:sessionId` (contract.md 3.4): `liveness` once the session has a run. */
+export const sessionViewSchema = sessionSummarySchema.extend({
+  liveness: z
+    .union([
+      runResultSchema.shape.liveness,
+      z.object({
+        phase: z.literal('unavailable'),
+        active: z.boolean(),
+        failureKind: z.literal('infra-failed'),
+        message: z.string(),
+        valuesPrinted: z.literal(false),
+      }),
+    ])
+    .optional(),
+});
+
+/** Answer of `POST /api/v1/sessions/:sessionId/read` (contract.md 3.7). */
+export const readMarkSchema = z.object({
+  sessionId: z.string(),
+  readerId: z.string(),
+  runId: z.string().nullable(),
+  readAt: z.string(),
+});
+export type ReadMark = z.infer<typeof readMarkSchema>;
+
+export const whenBusySchema = z.enum(['steer', 'queue', 'interrupt', 'reject']);
+export type WhenBusy = z.infer<typeof whenBusySchema>;
+
+const promptText = z.string().max(262_144);
+
+/**
+ * Body of `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6.1; ours: `whenBusy`). `payload` wins over `prompt`, `message`, `text`
+ * in this order. Booleans are strict (oddity 13). `runnerJob` is accepted for old clients and holds no settings yet.
+ */
+export const sendSchema = z
+  .strictObject({
+    dryRun: z.boolean().default(false),
+    payload: commandPayloadSchema.optional(),
+    prompt: promptText.optional(),
+    message: promptText.optional(),
+    text: promptText.optional(),
+    commandIdempotencyKey: idempotencyKeySchema.optional(),
+    idempotencyKey: idempotencyKeySchema.optional(),
+    run: sendRunSchema.nullable().optional(),
+    runBase: sendRunSchema.nullable().optional(),
+    runnerJob: z.strictObject({}).nullable().optional(),
+    createRunnerJob: z.boolean().default(true),
+    whenBusy: whenBusySchema.default('steer'),
+  })
+  .refine(
+    (body) => body.payload !== undefined || [body.prompt, body.message, body.text].some((text) => (text?.trim() ?? '') !== ''),
+    { message: 'expected a payload object or a non-blank prompt, message or text', path: ['prompt'] },
+  );
+export type SendBody = z.infer<typeof sendSchema>;
+
+/** Symbolic next step for a client (contract.md 3.6.7, "Action descriptor rule"). */
+export const actionDescriptorSchema = z.object({
+  action: z.string(),
+  operation: z.string(),
+  resourceKind: z.string(),
+  resourceName: z.string(),
+  runId: z.string().nullable(),
+  commandId: z.string().nullable(),
+  sessionId: z.string().nullable(),
+  afterSeq: z.number().int().nullable().optional(),
+  limit: z.number().int().nullable().optional(),
+  readerId: z.string().optional(),
+  inputKind: z.string().optional(),
+  reasonRequired: z.literal(true).optional(),
+  valuesPrinted: z.literal(false),
+});
+export type ActionDescriptor = z.infer<typeof actionDescriptorSchema>;
+
+/** The turn that a send meets (contract.md 3.6.6 `activeBefore`). */
+export const activeBeforeSchema = z.object({
+  runId: z.string(),
+  commandId: z.string().nullable(),
+  commandState: z.string().nullable(),
+  runStatus: z.string(),
+  leaseExpiresAt: z.string().nullable(),
+  leaseExpired: z.boolean(),
+  reason: z.string(),
+  valuesPrinted: z.literal(false),
+});
+export type ActiveBefore = z.infer<typeof activeBeforeSchema>;
+
+/** One row per attempt and the runner that serves it (decisions.md, Words). */
+export const runnerJobRecordSchema = z.object({
+  id: z.string(),
+  runId: z.string(),
+  commandId: z.string().nullable(),
+  attempt: z.number().int(),
+  epoch: z.number().int(),
+  jobName: z.string(),
+  namespace: z.string().nullable(),
+  launcher: launcherSchema,
+  reused: z.boolean(),
+  phase: runnerJobPhaseSchema,
+  createdAt: z.string(),
+  updatedAt: z.string(),
+});
+export type RunnerJobRecord = z.infer<typeof runnerJobRecordSchema>;
+
+/**
+ * Answer of a real send (contract.md 3.6.7). `decision`: the message steers the running turn or is a turn; `queued` (ours): the turn waits
+ * behind the running one. `idempotencyKey` is the caller's or the one the API made.
+ */
+export const sendAnswerSchema = z.object({
+  action: z.literal('session-send'),
+  dryRun: z.literal(false),
+  mutation: z.literal(true),
+  sessionId: z.string(),
+  decision: z.enum(['steer', 'turn']),
+  queued: z.boolean(),
+  internalCommandType: z.string(),
+  run: runRecordSchema,
+  command: commandRecordSchema,
+  runnerJob: runnerJobRecordSchema.nullable(),
+  activeBefore: activeBeforeSchema.nullable(),
+  pollActions: z.array(actionDescriptorSchema),
+  idempotencyKey: z.string(),
+  valuesPrinted: z.literal(false),
+});
+export type SendAnswer = z.infer<typeof sendAnswerSchema>;
+
+/** Answer of a dry run (contract.md 3.6.6). */
+export const sendPlanSchema = z.object({
+  action: z.literal('session-send-plan'),
+  dryRun: z.literal(true),
+  mutation: z.literal(false),
+  sessionId: z.string(),
+  decision: z.enum(['steer', 'turn']),
+  queued: z.boolean(),
+  internalCommandType: z.enum(['steer', 'turn']),
+  activeBefore: activeBeforeSchema.nullable(),
+  request: z.object({
+    method: z.literal('POST'),
+    path: z.string(),
+    commandType: z.enum(['steer', 'turn']),
+    payloadBytes: z.number().int(),
+    runBytes: z.number().int().optional(),
+    createRunnerJob: z.boolean().optional(),
+    runnerJobBytes: z.number().int().optional(),
+    valuesPrinted: z.literal(false),
+  }),
+  run: z
+    .object({
+      bodyBytes: z.number().int(),
+      sessionRef: z.object({
+        sessionId: z.string(),
+        conversationId: z.string().nullable(),
+        threadId: z.string().nullable(),
+        metadataKeys: z.array(z.string()),
+        valuesPrinted: z.literal(false),
+      }),
+      valuesPrinted: z.literal(false),
+    })
+    .optional(),
+  next: z.object({ confirm: actionDescriptorSchema, note: z.string() }),
+  valuesPrinted: z.literal(false),
+});
+export type SendPlan = z.infer<typeof sendPlanSchema>;
+
+/** Bodies of `read` and `control` (contract.md 3.7, 3.8). */
+export const readBodySchema = z.strictObject({ readerId: textSchema.optional() });
+export const controlBodySchema = z.strictObject({
+  action: z.enum(['read', 'cancel']),
+  readerId: textSchema.optional(),
+  reason: z.string().trim().max(2_000).optional(),
+});

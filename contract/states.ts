@@ -1,0 +1,55 @@
+import { z } from 'zod';
+
+/** How a run, an attempt or a command ended (contract.md 5.1). A terminal state never changes. */
+export const terminalStatuses = ['completed', 'failed', 'blocked', 'cancelled'] as const;
+export const terminalStatusSchema = z.enum(terminalStatuses);
+export type TerminalStatus = z.infer<typeof terminalStatusSchema>;
+
+/** States of a run (decisions.md, States). `running` from the first acknowledged turn on. */
+export const runStatusSchema = z.enum(['pending', 'claimed', 'running', ...terminalStatuses]);
+export type RunStatus = z.infer<typeof runStatusSchema>;
+
+/** States of a command (decisions.md, States). */
+export const commandStateSchema = z.enum(['pending', 'acknowledged', ...terminalStatuses]);
+export type CommandState = z.infer<typeof commandStateSchema>;
+
+export const commandTypeSchema = z.enum(['turn', 'steer']);
+export type CommandType = z.infer<typeof commandTypeSchema>;
+
+/** Where a steer is on its way to the agent (decisions.md, Liveness phase). */
+export const steerDeliverySchema = z.enum(['pending', 'acknowledged', 'delivered', 'next-turn', 'rejected']);
+export type SteerDelivery = z.infer<typeof steerDeliverySchema>;
+
+/** States of a queue task (decisions.md, States). */
+export const queueTaskStateSchema = z.enum(['queued', 'dispatched', 'running', ...terminalStatuses, 'expired']);
+export type QueueTaskState = z.infer<typeof queueTaskStateSchema>;
+
+export const sessionExecutionStateSchema = z.enum(['idle', 'starting', 'running', 'waiting', 'evicted']);
+export type SessionExecutionState = z.infer<typeof sessionExecutionStateSchema>;
+
+/** States of a runner: one Job or local process group (decisions.md, Words). */
+export const runnerStateSchema = z.enum(['launching', 'serving', 'idle', 'closing', 'gone']);
+export type RunnerState = z.infer<typeof runnerStateSchema>;
+
+export const runnerJobPhaseSchema = z.enum([
+  'creating',
+  'pending',
+  'starting',
+  'running',
+  'succeeded',
+  'failed',
+  'lost',
+  'deleted',
+]);
+export type RunnerJobPhase = z.infer<typeof runnerJobPhaseSchema>;
+
+/** Backends with a driver in the runner. */
+export const backendProfileSchema = z.enum(['codex', 'command']);
+export type BackendProfile = z.infer<typeof backendProfileSchema>;
+
+const terminal: ReadonlySet<string> = new Set(terminalStatuses);
+
+/** One test for every record with terminal words: run, attempt, command, queue task (contract.md oddity 24). */
+export function isTerminalState(state: string): state is TerminalStatus | 'expired' {
+  return terminal.has(state) || state === 'expired';
+}

@@ -1,0 +1,39 @@
+import { z } from 'zod';
+import { type Environment, parseEnvironment } from './read-env.js';
+
+const settings = z.object({
+  AGENTRUN_AGENT_HOST_SOCKET: z.string(),
+  AGENTRUN_AGENT_HOST_PID_FILE: z.string().optional(),
+  PATH: z.string().default('/usr/local/bin:/usr/bin:/bin'),
+  HOME: z.string().optional(),
+  LANG: z.string().optional(),
+  TMPDIR: z.string().optional(),
+});
+
+/** Settings of an agent-host. It holds no credential (architecture.md 7). */
+export interface AgentHostConfig {
+  /** Path of the unix socket it listens on. */
+  readonly socketPath: string;
+  /** Where it writes its own pid and those of its children; absent: nowhere. */
+  readonly pidFile: string | undefined;
+  /** What every child gets beside the variables that the supervisor names for it. */
+  readonly childBase: Readonly<Record<string, string>>;
+}
+
+/**
+ * Reads the agent-host's settings.
+ *
+ * @throws ConfigurationError naming every wrong variable.
+ */
+export function readAgentHostConfig(env: Environment = process.env): AgentHostConfig {
+  const read = parseEnvironment(settings, env);
+  const childBase: Record<string, string> = { PATH: read.PATH };
+  if (read.HOME !== undefined) childBase.HOME = read.HOME;
+  if (read.LANG !== undefined) childBase.LANG = read.LANG;
+  if (read.TMPDIR !== undefined) childBase.TMPDIR = read.TMPDIR;
+  return {
+    socketPath: read.AGENTRUN_AGENT_HOST_SOCKET,
+    pidFile: read.AGENTRUN_AGENT_HOST_PID_FILE,
+    childBase,
+  };
+}

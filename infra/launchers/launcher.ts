@@ -1,0 +1,26 @@
+import type { Workspace } from '../../contract/runs.js';
+
+/** An attempt that is to get a runner. */
+export interface RunnerLaunch {
+  readonly jobId: string;
+  /** Deterministic per attempt: a launch that is repeated adopts what exists. */
+  readonly jobName: string;
+  readonly runId: string;
+  readonly epoch: number;
+  readonly sessionId: string;
+  readonly backendProfile: string;
+  readonly workspace: Workspace | null;
+  readonly leaseMs: number;
+  readonly launchToken: string;
+}
+
+/** The one thing in which local mode and a cluster differ for a turn (architecture.md 7a). */
+export interface Launcher {
+  readonly kind: 'process' | 'kubernetes';
+  /** Starts the runner, or adopts the one of this job name, alive or dead: a job name never gets a second one. */
+  launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void>;
+  /** Asks the runner to end, ends it after `graceMs`, and answers when it is proven gone. */
+  stop(jobName: string, graceMs: number): Promise<void>;
+  /** Whether the runner's own process or pod is there; undefined when it was not launched (yet). */
+  isAlive(jobName: string): Promise<boolean | undefined>;
+}

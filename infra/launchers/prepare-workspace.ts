@@ -1,0 +1,60 @@
+import { execFile } from 'node:child_process';
+import { cp, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
+import type { Workspace } from '../../contract/runs.js';
+import { childEnvironment } from '../config/child-environment.js';
+
+const run = promisify(execFile);
+const cloneTimeoutMs = 120_000;
+
+/** The workspace cannot be had: a cause that no retry changes (decisions.md, `prerequisite-failed`). */
+export class PrerequisiteError extends Error {
+  override readonly name = 'PrerequisiteError';
+}
+
+/**
+ * Fills a session's workspace at its first turn: a copy of `path`, or a clone of `repository` at `ref`. One that has content is left alone. Made
+ * beside and renamed, so that a crash in between never leaves half a workspace.
+ *
+ * @throws PrerequisiteError when the folder or the repository cannot be had.
+ */
+export async function prepareWorkspace(
+  directory: string,
+  workspace: Workspace | null,
+  defaultRepository: string | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  await mkdir(directory, { recursive: true });
+  if ((await readdir(directory)).length > 0) return;
+  const repository = workspace?.repository ?? (workspace?.path === undefined ? defaultRepository : undefined);
+  if (workspace?.path === undefined && repository === undefined) return;
+  const unfinished = `${directory}.unfinished`;
+  await rm(unfinished, { recursive: true, force: true });
+  if (workspace?.path !== undefined) await copyFolder(workspace.path, unfinished);
+  else if (repository !== undefined) await clone(repository, workspace?.ref, unfinished, signal);
+  await rm(directory, { recursive: true, force: true });
+  await rename(unfinished, directory);
+}
+
+async function copyFolder(from: string, to: string): Promise<void> {
+  const found = await stat(from).catch(() => undefined);
+  if (found?.isDirectory() !== true) throw new PrerequisiteError(`workspace.path: ${from} is not a folder`);
+  await cp(from, to, { recursive: true, errorOnExist: true });
+}
+
+async function clone(repository: string, ref: string | undefined, to: string, signal: AbortSignal): Promise<void> {
+  const branch = ref === undefined ? [] : ['--branch', ref];
+  try {
+    await run('git', ['clone', '--quiet', '--depth', '1', ...branch, '--', repository, to], {
+      env: { ...childEnvironment(), GIT_TERMINAL_PROMPT: '0' },
+      timeout: cloneTimeoutMs,
+      signal,
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    const reason = error instanceof Error ? withoutCredentials(error.message) : 'unknown error';
+    throw new PrerequisiteError(`workspace.repository: the clone failed: ${reason}`);
+  }
+}
+
+const withoutCredentials = (text: string) => text.replace(/\/\/[^/@\s]+@/g, '//[redacted]@').slice(0, 500);

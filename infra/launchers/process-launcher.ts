@@ -1,0 +1,141 @@
+import { spawn } from 'node:child_process';
+import { mkdir, open, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { LaunchSpec } from '../../contract/runners.js';
+import { childEnvironment } from '../config/child-environment.js';
+import { packageRoot } from '../config/package-root.js';
+import { readPidFile, readPidFileAs, writePidFile } from '../processes/pid-file.js';
+import { endProcessGroup } from '../processes/process-group.js';
+import {
+  isSameProcessAlive,
+  type ProcessIdentity,
+  processIdentitySchema,
+  readProcessIdentity,
+} from '../processes/process-identity.js';
+import type { Launcher, RunnerLaunch } from './launcher.js';
+import { runnerFolders, sessionFolders } from './local-folders.js';
+import { prepareWorkspace } from './prepare-workspace.js';
+
+export interface ProcessLauncherSettings {
+  readonly dataDir: string;
+  readonly managerUrl: string;
+  readonly provider: LaunchSpec['provider'];
+  readonly bootRepositoryUrl: string | undefined;
+  readonly logLevel: string;
+}
+
+/**
+ * Runs a runner as two detached process groups with pid files: agent-host and supervisor (architecture.md 7). They outlive the worker; the next one
+ * finds them by pid and kernel start time. No isolation boundary: the agent runs as the same user.
+ */
+export class ProcessLauncher implements Launcher {
+  readonly kind = 'process';
+  readonly #settings: ProcessLauncherSettings;
+
+  constructor(settings: ProcessLauncherSettings) {
+    this.#settings = settings;
+  }
+
+  async launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void> {
+    const { dataDir } = this.#settings;
+    const folders = runnerFolders(dataDir, launch.jobName);
+    if (supervisorOf(folders) !== undefined) return;
+    const session = sessionFolders(dataDir, launch.sessionId);
+    await mkdir(folders.root, { recursive: true, mode: 0o700 });
+    for (const folder of [session.agentHome, session.supervisor]) await mkdir(folder, { recursive: true, mode: 0o700 });
+    await prepareWorkspace(session.workspace, launch.workspace, this.#settings.bootRepositoryUrl, signal);
+    const socket = agentHostSocket(dataDir, launch.jobName);
+    const spec: LaunchSpec = {
+      jobId: launch.jobId,
+      jobName: launch.jobName,
+      runId: launch.runId,
+      epoch: launch.epoch,
+      sessionId: launch.sessionId,
+      backendProfile: launch.backendProfile,
+      managerUrl: this.#settings.managerUrl,
+      launchToken: launch.launchToken,
+      agentHostSocket: socket,
+      workspaceDirectory: session.workspace,
+      agentHomeDirectory: session.agentHome,
+      supervisorDirectory: session.supervisor,
+      provider: this.#settings.provider,
+      leaseMs: launch.leaseMs,
+    };
+    await writeFile(folders.launchFile, JSON.stringify(spec), { mode: 0o600 });
+    await rm(socket, { force: true });
+    const agentHost = await this.#start('agent-host', folders.agentHostLog, folders.agentHostPidFile, {
+      AGENTRUN_AGENT_HOST_SOCKET: socket,
+      AGENTRUN_AGENT_HOST_PID_FILE: folders.agentHostPidFile,
+      HOME: session.agentHome,
+    });
+    const supervisor = await this.#start('supervisor', folders.supervisorLog, folders.supervisorPidFile, {
+      AGENTRUN_LAUNCH_FILE: folders.launchFile,
+      AGENTRUN_PID_FILE: folders.supervisorPidFile,
+      AGENTRUN_LOG_LEVEL: this.#settings.logLevel,
+    });
+    // Unlike the pid files, which the programs remove when they end in order, this stays: the job name is used up.
+    await writeFile(folders.launchedFile, JSON.stringify({ agentHost, supervisor }), { mode: 0o600 });
+  }
+
+  async #start(program: string, logFile: string, pidFile: string, environment: Record<string, string>): Promise<ProcessIdentity | undefined> {
+    const log = await open(logFile, 'a', 0o600);
+    try {
+      const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'runner', program, 'main.js')], {
+        detached: true,
+        stdio: ['ignore', log.fd, log.fd],
+        env: childEnvironment(environment),
+      });
+      await new Promise<void>((resolve, reject) => {
+        child.once('spawn', resolve);
+        child.once('error', reject);
+      });
+      child.unref();
+      // The program writes the same file itself; written here too, a worker that dies now still leaves a trace of it.
+      const identity = child.pid === undefined ? undefined : readProcessIdentity(child.pid);
+      if (identity !== undefined && readPidFile(pidFile) === undefined) writePidFile(pidFile, identity);
+      return identity;
+    } finally {
+      await log.close();
+    }
+  }
+
+  async stop(jobName: string, graceMs: number): Promise<void> {
+    const folders = runnerFolders(this.#settings.dataDir, jobName);
+    const launched = readPidFileAs(folders.launchedFile, launchedSchema);
+    const host = readPidFileAs(folders.agentHostPidFile, hostFileSchema);
+    await end(supervisorOf(folders), graceMs, jobName);
+    await end(launched?.agentHost ?? host, graceMs, jobName);
+    // Orphans of an agent-host that was killed: it leads the list of its children in its pid file.
+    for (const child of host?.children ?? []) await end(child, 0, jobName);
+  }
+
+  async isAlive(jobName: string): Promise<boolean | undefined> {
+    const supervisor = supervisorOf(runnerFolders(this.#settings.dataDir, jobName));
+    return supervisor === undefined ? undefined : isSameProcessAlive(supervisor);
+  }
+}
+
+const launchedSchema = z.object({
+  agentHost: processIdentitySchema.optional(),
+  supervisor: processIdentitySchema.optional(),
+});
+const hostFileSchema = processIdentitySchema.extend({ children: z.array(processIdentitySchema).default([]) });
+
+function supervisorOf(folders: ReturnType<typeof runnerFolders>): ProcessIdentity | undefined {
+  return readPidFileAs(folders.launchedFile, launchedSchema)?.supervisor ?? readPidFile(folders.supervisorPidFile);
+}
+
+async function end(identity: ProcessIdentity | undefined, graceMs: number, jobName: string): Promise<void> {
+  if (identity === undefined) return;
+  const ended = await endProcessGroup(identity, { signal: 'SIGTERM', graceMs });
+  if (ended === 'alive') throw new Error(`processes of runner ${jobName} cannot be ended (process group ${identity.pid})`);
+}
+
+/** A unix socket's path has at most 107 bytes, so it does not stand in the data folder. Its folder is the owner's alone. */
+function agentHostSocket(dataDir: string, jobName: string): string {
+  const name = createHash('sha256').update(`${dataDir}/${jobName}`).digest('hex').slice(0, 24);
+  return join(tmpdir(), `agentrun-${name}.sock`);
+}

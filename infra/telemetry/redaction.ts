@@ -1,0 +1,58 @@
+import type { JsonValue } from '../../contract/json.js';
+
+/** What stands in the place of a secret. */
+export const redacted = '[redacted]';
+
+/** A value shorter than this is not searched for: it would blank out ordinary words. */
+const shortestSecretLength = 6;
+
+/** Shapes of credentials that may come from outside, for example in the body of a provider's error (agents.md 2.1). */
+const secretShapes: readonly RegExp[] = [
+  /\bsk-[A-Za-z0-9_-]{16,}/g,
+  /\bgh[pousr]_[A-Za-z0-9]{20,}/g,
+  /\bgithub_pat_[A-Za-z0-9_]{20,}/g,
+  /\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}/g,
+  /\b(Bearer\s+)[A-Za-z0-9._~+/-]{16,}=*/gi,
+];
+
+/** Removes known secret values, and what looks like a credential, from text and JSON. */
+export interface Redactor {
+  /** Makes a value known as a secret. Empty and very short values are ignored. */
+  add(secret: string | undefined): void;
+  text(text: string): string;
+  /** A copy with every string (keys too) redacted. */
+  json(value: JsonValue): JsonValue;
+}
+
+/** A redactor that knows `secrets`; more can be added while it is in use, such as a refreshed token. */
+export function createRedactor(secrets: readonly (string | undefined)[] = []): Redactor {
+  const known = new Set<string>();
+
+  const add = (secret: string | undefined): void => {
+    const value = secret?.trim() ?? '';
+    if (value.length >= shortestSecretLength) known.add(value);
+  };
+
+  const text = (input: string): string => {
+    let output = input;
+    for (const secret of known) if (output.includes(secret)) output = output.replaceAll(secret, redacted);
+    for (const shape of secretShapes) {
+      output = output.replace(shape, (_match, prefix: unknown) =>
+        typeof prefix === 'string' ? `${prefix}${redacted}` : redacted,
+      );
+    }
+    return output;
+  };
+
+  const json = (value: JsonValue): JsonValue => {
+    if (typeof value === 'string') return text(value);
+    if (Array.isArray(value)) return value.map(json);
+    if (value !== null && typeof value === 'object') {
+      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [text(key), json(inner)]));
+    }
+    return value;
+  };
+
+  for (const secret of secrets) add(secret);
+  return { add, text, json };
+}

@@ -1,0 +1,77 @@
+import type { CommandPayload } from '../../contract/commands.js';
+import type { ProducedEvent } from '../../contract/events.js';
+import type { RunFailureKind } from '../../contract/failure-kinds.js';
+import type { DriverCapabilities } from '../../contract/runners.js';
+import type { ProxyObservation } from '../proxy/proxy-observation.js';
+import type { AgentProcesses } from './agent-processes.js';
+
+/** What became of a steer (agents.md 2.3). */
+export type SteerAnswer =
+  /** The agent took it. Whether it is in the thread is told by a `user_message` event. */
+  | { readonly answer: 'accepted' }
+  /** A turn runs that takes no messages (review, compaction). */
+  | { readonly answer: 'notSteerable' }
+  /** No turn runs: not begun, or just ended. */
+  | { readonly answer: 'noActiveTurn' }
+  /** The agent refuses this very message. */
+  | { readonly answer: 'rejected'; readonly reason: string };
+
+/** How a turn ended. Only the driver's protocol can say so, never an exit code (agents.md 2.1, Exit). */
+export interface TurnEnd {
+  readonly status: 'completed' | 'interrupted' | 'failed';
+  readonly failureKind: RunFailureKind | null;
+  readonly message: string | null;
+  readonly turnId: string | null;
+}
+
+/** What a driver tells. All calls come in the order of the agent's own words. */
+export interface DriverListener {
+  onEvent(event: ProducedEvent): void;
+  /** A sign of life that is no event, such as a delta. Every notification is activity (agents.md 2.1). */
+  onActivity(): void;
+  /** Once per `prompt`, after all events of the turn. */
+  onTurnEnd(end: TurnEnd): void;
+}
+
+export interface DriverLog {
+  info(fields: Record<string, unknown>, message: string): void;
+  warn(fields: Record<string, unknown>, message: string): void;
+}
+
+/** What a driver is made of. */
+export interface DriverContext {
+  readonly processes: AgentProcesses;
+  readonly listener: DriverListener;
+  readonly log: DriverLog;
+  readonly workspaceDirectory: string;
+  /** The agent's own folder on the session's volume. */
+  readonly agentHomeDirectory: string;
+  /** The provider as the agent sees it: the proxy's address and a placeholder for the key. */
+  readonly provider: { readonly baseUrl: string; readonly placeholderKey: string; readonly model: string };
+  /** The proxy's last observation, for the classification of errors; null before the first request. */
+  readonly lastObservation: () => ProxyObservation | null;
+}
+
+/**
+ * One kind of agent (agents.md 2.3). Calls: `start`, `openThread`, then `prompt`, and `steer` and `interrupt` while a
+ * turn runs; another `prompt` only after the turn's end. `close` is allowed at any time.
+ */
+export interface AgentDriver {
+  readonly capabilities: DriverCapabilities;
+  /** Whether the agent can take a prompt: false before `start` and after its process has ended. */
+  readonly alive: boolean;
+  start(): Promise<void>;
+  /** Opens a thread: a new one, or `threadId` with its history. A thread that nobody remembers becomes a new one. */
+  openThread(thread: { threadId: string | null }): Promise<{ threadId: string; resumed: boolean }>;
+  /** Starts a turn and answers its id as soon as the agent has it. */
+  prompt(messageId: string, payload: CommandPayload): Promise<{ turnId: string }>;
+  steer(messageId: string, payload: CommandPayload): Promise<SteerAnswer>;
+  /** Asks the turn to end; the end comes through the listener. Without an active turn it does nothing. */
+  interrupt(): Promise<void>;
+  /** Ends what the agent left running in the background. */
+  cleanUp(): Promise<void>;
+  /** Kills the agent's processes at once. */
+  kill(): void;
+  /** Ends the agent in order, bounded. */
+  close(): Promise<void>;
+}

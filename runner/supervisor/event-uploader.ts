@@ -1,0 +1,136 @@
+import { ApiError, backoffMs, type ClientLog, errorLine, isRetryable, pause } from '../../client/index.js';
+import type { ProducedEvent } from '../../contract/events.js';
+import type { IngestAnswer } from '../../contract/ingest.js';
+import { EventQueue } from './event-queue.js';
+
+const requestTimeoutMs = 20_000;
+const retryDelays = { baseDelayMs: 200, maxDelayMs: 10_000 };
+/** A conflict that the server's own sequence does not resolve: the run takes no events any more. */
+const maxUnresolvedConflicts = 3;
+
+/**
+ * Uploads the events of one attempt in order, exactly once (architecture.md 6): one request in flight, and all that
+ * came meanwhile goes with the next one. Repeats for as long as the supervisor lives; its self-fence is the bound.
+ */
+export class EventUploader {
+  readonly #queue = new EventQueue();
+  readonly #send: (lines: string, timeoutMs: number) => Promise<IngestAnswer>;
+  readonly #onFenced: (reason: string) => void;
+  readonly #log: ClientLog;
+  readonly #stopping = new AbortController();
+  readonly #waiting = new Set<() => void>();
+  #running = false;
+  /** Set to 1 while a refused batch is taken apart. */
+  #batchLimit: number | undefined;
+  #conflicts = 0;
+
+  constructor(options: {
+    readonly send: (lines: string, timeoutMs: number) => Promise<IngestAnswer>;
+    /** The server takes no more events of this attempt. */
+    readonly onFenced: (reason: string) => void;
+    readonly log: ClientLog;
+  }) {
+    this.#send = options.send;
+    this.#onFenced = options.onFenced;
+    this.#log = options.log;
+  }
+
+  add(event: ProducedEvent): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#queue.add(event);
+    if (this.#running) return;
+    this.#running = true;
+    // Not at once: what the agent said in the same breath goes in the same request.
+    setImmediate(() => void this.#drain());
+  }
+
+  /** Resolves when nothing waits any more, or after `timeoutMs`; answers whether everything was accepted. */
+  async flush(timeoutMs: number): Promise<boolean> {
+    if (!this.#running || this.#stopping.signal.aborted) return this.#queue.size === 0;
+    await new Promise<void>((resolve) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(finish);
+        resolve();
+      };
+      const timer = setTimeout(finish, timeoutMs);
+      this.#waiting.add(finish);
+    });
+    return this.#queue.size === 0;
+  }
+
+  /** Gives up what is left. */
+  stop(): void {
+    this.#stopping.abort();
+    this.#wake();
+  }
+
+  async #drain(): Promise<void> {
+    const stopped = this.#stopping.signal;
+    for (let failures = 0; !stopped.aborted; ) {
+      const batch = this.#queue.batch(this.#batchLimit);
+      if (batch === undefined) break;
+      try {
+        const answer = await this.#send(batch.lines, requestTimeoutMs);
+        failures = 0;
+        this.#conflicts = 0;
+        this.#batchLimit = undefined;
+        this.#queue.accepted(answer.lastAcceptedSeq);
+      } catch (error) {
+        failures += 1;
+        if (this.#handleRefusal(error, batch.count)) continue;
+        if (stopped.aborted) break;
+        const delayMs = backoffMs(
+          retryDelays,
+          failures,
+          error instanceof ApiError ? error.retryAfterSeconds : undefined,
+        );
+        this.#log.warn(
+          { attempt: failures, delayMs, waiting: this.#queue.size, ...errorLine(error) },
+          'events were not taken',
+        );
+        await pause(delayMs, stopped);
+      }
+    }
+    this.#running = false;
+    this.#wake();
+  }
+
+  /** Whether the refusal was dealt with, so that the next batch may follow at once. */
+  #handleRefusal(error: unknown, count: number): boolean {
+    if (!(error instanceof ApiError) || isRetryable(error)) return false;
+    if (error.failureKind === 'fenced' || error.status === 404) {
+      this.#fence(`ingest: ${error.failureKind}`);
+      return true;
+    }
+    if (error.status === 409) return this.#realign(error);
+    if (error.status === 400 || error.status === 413 || error.status === 422) {
+      if (count > 1) this.#batchLimit = 1;
+      else this.#queue.replaceFirst(`refused by the API: ${error.message}`);
+      this.#log.warn({ count, ...errorLine(error) }, 'the API refuses an event');
+      return true;
+    }
+    return false;
+  }
+
+  #realign(error: ApiError): boolean {
+    const lastAcceptedSeq = error.details?.lastAcceptedSeq;
+    if (typeof lastAcceptedSeq === 'number' && this.#queue.accepted(lastAcceptedSeq)) {
+      this.#log.warn({ lastAcceptedSeq }, 'realigned with the sequence of the API');
+      return true;
+    }
+    this.#conflicts += 1;
+    if (this.#conflicts < maxUnresolvedConflicts) return false;
+    this.#fence(`ingest: ${error.message}`);
+    return true;
+  }
+
+  #fence(reason: string): void {
+    this.stop();
+    this.#onFenced(reason);
+  }
+
+  #wake(): void {
+    for (const finish of this.#waiting) finish();
+  }
+}

@@ -1,0 +1,189 @@
+import { z } from 'zod';
+import {
+  type ApiClient,
+  type ClientLog,
+  createApiClient,
+  noRetry,
+  RawBody,
+  type RetryPolicy,
+} from '../../client/index.js';
+import type { Outcome } from '../../contract/commands.js';
+import { type IngestAnswer, ingestAnswerSchema } from '../../contract/ingest.js';
+import {
+  type Assignment,
+  assignmentSchema,
+  commandPageSchema,
+  leaseAnswerSchema,
+  nextAnswerSchema,
+  outcomeAnswerSchema,
+  registerAnswerSchema,
+  type registerSchema,
+  runnerLeaseAnswerSchema,
+} from '../../contract/runners.js';
+import type { Redactor } from '../../infra/telemetry/redaction.js';
+
+/** How long the API may hold a long poll (architecture.md 5). */
+const longPollMs = 25_000;
+const longPollTimeoutMs = 40_000;
+/** Register and claim: about a minute in all; the claim timeout of the run is longer. */
+const startRetry: RetryPolicy = { attempts: 15, baseDelayMs: 100, maxDelayMs: 8_000 };
+const acknowledgeRetry: RetryPolicy = { attempts: 6, baseDelayMs: 200, maxDelayMs: 5_000 };
+
+export type LeaseAnswer = z.infer<typeof leaseAnswerSchema>;
+export type CommandPage = z.infer<typeof commandPageSchema>;
+export type OutcomeAnswer = z.infer<typeof outcomeAnswerSchema>;
+export type NextAnswer = z.infer<typeof nextAnswerSchema>;
+export type RunnerLeaseAnswer = z.infer<typeof runnerLeaseAnswerSchema>;
+
+interface ApiSettings {
+  readonly baseUrl: string;
+  readonly redactor: Redactor;
+  readonly log: ClientLog;
+}
+
+/** The API as one runner instance uses it: launch token, then runner token; each claimed run has its own token. */
+export class ManagerApi {
+  readonly #settings: ApiSettings;
+  readonly #launch: ApiClient;
+  readonly #runner: ApiClient;
+  #runnerToken = '';
+
+  constructor(settings: ApiSettings & { readonly launchToken: string }) {
+    this.#settings = settings;
+    const { baseUrl, log, redactor, launchToken } = settings;
+    redactor.add(launchToken);
+    this.#launch = createApiClient({ baseUrl, log, token: () => launchToken });
+    this.#runner = createApiClient({ baseUrl, log, token: () => this.#runnerToken });
+  }
+
+  async register(body: z.input<typeof registerSchema>): Promise<void> {
+    const answer = await this.#launch.request(registerAnswerSchema, 'POST', route('runners', 'register'), {
+      body,
+      retry: startRetry,
+    });
+    this.#setRunnerToken(answer.runnerToken);
+  }
+
+  claim(runId: string, body: { runnerId: string; leaseMs: number }): Promise<Assignment> {
+    return this.#launch.request(assignmentSchema, 'POST', route('runs', runId, 'claim'), {
+      body,
+      retry: startRetry,
+    });
+  }
+
+  /** The idle runner's long poll for its next run. */
+  next(runnerId: string, signal: AbortSignal): Promise<NextAnswer> {
+    return this.#runner.request(nextAnswerSchema, 'GET', route('runners', runnerId, 'next'), {
+      query: { waitMs: longPollMs },
+      timeoutMs: longPollTimeoutMs,
+      signal,
+      retry: noRetry,
+    });
+  }
+
+  /** The idle runner's heartbeat. */
+  async renewRunner(runnerId: string, leaseMs: number, timeoutMs: number): Promise<RunnerLeaseAnswer> {
+    const answer = await this.#runner.request(
+      runnerLeaseAnswerSchema,
+      'PATCH',
+      route('runners', runnerId, 'lease'),
+      {
+        body: { leaseMs },
+        timeoutMs,
+        retry: noRetry,
+      },
+    );
+    this.#setRunnerToken(answer.runnerToken);
+    return answer;
+  }
+
+  /** The routes of a run that was assigned to this runner. */
+  run(assignment: Assignment): RunApi {
+    return new RunApi(this.#settings, assignment);
+  }
+
+  #setRunnerToken(token: string): void {
+    this.#runnerToken = token;
+    this.#settings.redactor.add(token);
+  }
+}
+
+/** The runner's routes of one run, with the run's own token; every heartbeat brings a fresh one. */
+export class RunApi {
+  readonly #runId: string;
+  readonly #client: ApiClient;
+  readonly #redactor: Redactor;
+  #token: string;
+
+  constructor(settings: ApiSettings, assignment: Assignment) {
+    this.#runId = assignment.run.id;
+    this.#token = assignment.runToken;
+    this.#redactor = settings.redactor;
+    settings.redactor.add(assignment.runToken);
+    this.#client = createApiClient({
+      baseUrl: settings.baseUrl,
+      log: settings.log,
+      token: () => this.#token,
+    });
+  }
+
+  async heartbeat(
+    body: {
+      runnerId: string;
+      leaseMs: number;
+      progress: { phase: string; lastEventAt: string | null; notifications: number };
+    },
+    timeoutMs: number,
+  ): Promise<LeaseAnswer> {
+    const answer = await this.#client.request(
+      leaseAnswerSchema,
+      'PATCH',
+      route('runs', this.#runId, 'lease'),
+      {
+        body,
+        timeoutMs,
+        retry: noRetry,
+      },
+    );
+    this.#token = answer.runToken;
+    this.#redactor.add(answer.runToken);
+    return answer;
+  }
+
+  commands(afterSeq: number, signal: AbortSignal): Promise<CommandPage> {
+    return this.#client.request(commandPageSchema, 'GET', route('runs', this.#runId, 'commands'), {
+      query: { afterSeq, waitMs: longPollMs },
+      timeoutMs: longPollTimeoutMs,
+      signal,
+      retry: noRetry,
+    });
+  }
+
+  async acknowledge(commandId: string): Promise<void> {
+    await this.#client.request(z.unknown(), 'POST', route('commands', commandId, 'ack'), {
+      body: {},
+      retry: acknowledgeRetry,
+    });
+  }
+
+  ingest(lines: string, timeoutMs: number): Promise<IngestAnswer> {
+    return this.#client.request(ingestAnswerSchema, 'POST', route('runs', this.#runId, 'ingest'), {
+      body: new RawBody('application/x-ndjson', lines),
+      timeoutMs,
+      retry: noRetry,
+    });
+  }
+
+  /** Reports the attempt's outcome; the same one again is answered the same. */
+  finish(outcome: Outcome, timeoutMs: number): Promise<OutcomeAnswer> {
+    return this.#client.request(outcomeAnswerSchema, 'PATCH', route('runs', this.#runId, 'status'), {
+      body: outcome,
+      timeoutMs,
+      retry: noRetry,
+    });
+  }
+}
+
+function route(...segments: string[]): string[] {
+  return ['api', 'v1', ...segments];
+}

@@ -1,0 +1,190 @@
+import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { ApiError, errorLine, pause } from '../../client/index.js';
+import type { Assignment, LaunchSpec } from '../../contract/runners.js';
+import type { Logger } from '../../infra/telemetry/logger.js';
+import type { Redactor } from '../../infra/telemetry/redaction.js';
+import { driverKind, runnerVersion } from '../drivers/create-driver.js';
+import { ProviderProxy } from '../proxy/provider-proxy.js';
+import type { ProxyObservation } from '../proxy/proxy-observation.js';
+import { AgentHostConnection } from './agent-host-connection.js';
+import { DriverHost } from './driver-host.js';
+import { waitForNextRun } from './idle-wait.js';
+import { ManagerApi } from './manager-api.js';
+import { proxyUsageEvent } from './proxy-usage-event.js';
+import { ServedRun } from './served-run.js';
+
+const agentHostTimeoutMs = 15_000;
+
+/** Exit codes of a supervisor. */
+export const exitCodes = {
+  /** Closed in order. */
+  closed: 0,
+  /** agent-host was lost, or something unforeseen. */
+  failed: 1,
+  /** Wrong configuration (decisions.md, `prerequisite-failed`). */
+  misconfigured: 2,
+  /** The API refused register or claim: another attempt or another runner has the run. */
+  claimRefused: 3,
+  /** The attempt was taken away, or the supervisor fenced itself. */
+  fenced: 4,
+} as const;
+
+/** Claims its run, serves it, and then the following runs of the session, until it is closed (architecture.md 5 and 7). */
+export class Supervisor {
+  readonly #spec: LaunchSpec;
+  readonly #log: Logger;
+  readonly #redactor: Redactor;
+  readonly #runnerId = randomUUID();
+  /** Fires when the runner has to go: SIGTERM, or agent-host is gone. */
+  readonly #stopping = new AbortController();
+  #served: ServedRun | undefined;
+  #agentHostLost = false;
+
+  constructor(spec: LaunchSpec, options: { readonly log: Logger; readonly redactor: Redactor }) {
+    this.#spec = spec;
+    this.#log = options.log;
+    this.#redactor = options.redactor;
+  }
+
+  /** Runs to the end and answers the exit code. Everything that was opened is closed. */
+  async run(): Promise<number> {
+    const spec = this.#spec;
+    const log = this.#log;
+    const key = (await readFile(spec.provider.keyFile, 'utf8')).trim();
+    this.#redactor.add(key);
+    let drivers: DriverHost | undefined;
+    const proxy = new ProviderProxy({
+      upstreamBaseUrl: spec.provider.baseUrl,
+      key,
+      onObservation: (observation) => this.#observed(observation, drivers),
+      log,
+    });
+    this.#redactor.add(proxy.placeholderKey);
+    const api = new ManagerApi({
+      baseUrl: spec.managerUrl,
+      launchToken: spec.launchToken,
+      redactor: this.#redactor,
+      log,
+    });
+    // The run is claimed while the agent starts: both take about as long.
+    const claim = this.#claim(api);
+    const [agentHost] = await Promise.all([
+      AgentHostConnection.open(spec.agentHostSocket, agentHostTimeoutMs, log),
+      proxy.listen(),
+    ]);
+    agentHost.onLost(() => this.#lostAgentHost());
+    drivers = new DriverHost(spec.backendProfile, {
+      processes: agentHost,
+      log,
+      workspaceDirectory: spec.workspaceDirectory,
+      agentHomeDirectory: spec.agentHomeDirectory,
+      provider: { baseUrl: proxy.baseUrl, placeholderKey: proxy.placeholderKey, model: spec.provider.model },
+      lastObservation: () => proxy.lastObservation,
+    });
+    drivers.ready().catch((error: unknown) => log.warn(errorLine(error), 'the agent did not start'));
+    try {
+      const claimed = await claim;
+      if ('error' in claimed) return this.#claimFailed(claimed.error);
+      return await this.#serveAll(claimed.assignment, api, { agentHost, drivers, proxy });
+    } finally {
+      // Bounded: the driver's own limits; agent-host ends what is left as soon as the connection closes.
+      await Promise.race([drivers.close(), pause(1_500)]);
+      agentHost.close();
+      await Promise.race([proxy.close(), pause(500)]);
+    }
+  }
+
+  /** SIGTERM: the turn is interrupted and reported, then everything is closed. */
+  stop(): void {
+    this.#log.info({}, 'stopping');
+    this.#stopping.abort();
+    this.#served?.stop();
+  }
+
+  /** Never rejects, because it runs beside other things that may fail first. */
+  async #claim(api: ManagerApi): Promise<{ assignment: Assignment } | { error: unknown }> {
+    const spec = this.#spec;
+    try {
+      await api.register({
+        runnerId: this.#runnerId,
+        jobId: spec.jobId,
+        backend: spec.backendProfile,
+        version: runnerVersion,
+        capabilities: driverKind(spec.backendProfile).capabilities,
+      });
+      return { assignment: await api.claim(spec.runId, { runnerId: this.#runnerId, leaseMs: spec.leaseMs }) };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #claimFailed(error: unknown): number {
+    const refused = error instanceof ApiError && error.status < 500;
+    this.#log.error({ ...errorLine(error), refused }, 'the run was not claimed');
+    return refused ? exitCodes.claimRefused : exitCodes.failed;
+  }
+
+  async #serveAll(
+    first: Assignment,
+    api: ManagerApi,
+    parts: { agentHost: AgentHostConnection; drivers: DriverHost; proxy: ProviderProxy },
+  ): Promise<number> {
+    const spec = this.#spec;
+    let assignment = first;
+    for (;;) {
+      const result = await this.#serve(assignment, api, parts);
+      if (result === 'fenced' || (result === 'not-reported' && !this.#stopping.signal.aborted))
+        return exitCodes.fenced;
+      if (this.#agentHostLost || result === 'not-reported') return exitCodes.failed;
+      if (result !== 'idle' || this.#stopping.signal.aborted) return exitCodes.closed;
+      const next = await waitForNextRun({
+        api,
+        runnerId: this.#runnerId,
+        leaseMs: spec.leaseMs,
+        signal: this.#stopping.signal,
+        log: this.#log,
+      });
+      if ('close' in next) {
+        this.#log.info({ reason: next.close }, 'closing');
+        return this.#agentHostLost ? exitCodes.failed : exitCodes.closed;
+      }
+      assignment = next.assignment;
+    }
+  }
+
+  async #serve(
+    assignment: Assignment,
+    api: ManagerApi,
+    parts: { agentHost: AgentHostConnection; drivers: DriverHost; proxy: ProviderProxy },
+  ): ReturnType<ServedRun['serve']> {
+    this.#log.info({ runId: assignment.run.id, epoch: assignment.epoch }, 'serving');
+    const served = new ServedRun({
+      ...parts,
+      api,
+      assignment,
+      runnerId: this.#runnerId,
+      workspaceDirectory: this.#spec.workspaceDirectory,
+      redactor: this.#redactor,
+      log: this.#log,
+    });
+    this.#served = served;
+    if (this.#stopping.signal.aborted) served.stop();
+    try {
+      return await served.serve();
+    } finally {
+      this.#served = undefined;
+    }
+  }
+
+  #observed(observation: ProxyObservation, drivers: DriverHost | undefined): void {
+    drivers?.emit(proxyUsageEvent(observation));
+  }
+
+  #lostAgentHost(): void {
+    this.#agentHostLost = true;
+    this.#log.error({}, 'agent-host is gone');
+    // A turn ends by the exit of its process, which the connection reports; an idle wait ends here.
+    this.#stopping.abort();
+  }
+}

@@ -1,0 +1,245 @@
+import { z } from 'zod';
+import { commandPayloadSchema } from '../contract/commands.js';
+import { type ExecutionPolicy, executionPolicySchema } from '../contract/execution-policy.js';
+import { idPrefixes } from '../contract/ids.js';
+import { type CreateRun, createRunSchema, type Launcher, type SendRun, sendRunSchema } from '../contract/runs.js';
+import { whenBusySchema } from '../contract/sessions.js';
+import { decideSend, type SendDecision } from '../domain/send-plan.js';
+import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
+import { newId } from './new-id.js';
+import { type Pool, type Transaction, withTransaction } from './pool.js';
+import { loadSendFacts, type SendSituation } from './send-facts.js';
+
+/** What the API stored about a message: the part of the send body that the decision and the turn need. */
+export const messageBodySchema = z.object({
+  payload: commandPayloadSchema,
+  whenBusy: whenBusySchema.default('steer'),
+  run: sendRunSchema.optional(),
+  /** False: the turn waits for a runner that somebody else starts (architecture.md 4.4). */
+  createRunnerJob: z.boolean().default(true),
+});
+export type MessageBody = z.infer<typeof messageBodySchema>;
+
+const messageRowSchema = z.object({
+  command_id: z.string(),
+  tenant_id: z.string(),
+  session_id: z.string(),
+  idempotency_key: z.string(),
+  body: messageBodySchema,
+  run_id: z.string().nullable(),
+  traceparent: z.string().nullable(),
+  decision: z.custom<SendDecision>((value) => typeof value === 'object' && value !== null).nullable(),
+});
+type Message = z.infer<typeof messageRowSchema>;
+
+/**
+ * Decides about one stored message and has the effect, in one transaction: a steer command of the open run, or a run with its prompt, its
+ * first attempt and, where the session's idle runner fits, the hand-over. Decided once: a repeat answers the stored decision.
+ * Locks in the order session, run, log, as every writer of more than one of them does.
+ */
+export async function acceptMessage(
+  pool: Pool,
+  settings: AttemptSettings,
+  commandId: string,
+): Promise<AcceptedMessage> {
+  return withTransaction(pool, async (tx) => {
+    const found = await tx.query('select * from session_messages where command_id = $1 for update', [commandId]);
+    if (found.rows.length === 0) return refuse('not-found', 'this message was never stored');
+    const message = messageRowSchema.parse(found.rows[0]);
+    if (message.decision !== null) return { decision: message.decision, touchedRunIds: [], attempt: null };
+    const accepted = await decide(tx, settings, message);
+    await tx.query('update session_messages set decision = $2, decided_at = now() where command_id = $1', [
+      commandId,
+      JSON.stringify(accepted.decision),
+    ]);
+    return accepted;
+  });
+}
+
+/** The decision, and whom to wake after the commit: runs that changed, and the runner of an attempt that was prepared. */
+export interface AcceptedMessage {
+  readonly decision: SendDecision;
+  readonly touchedRunIds: readonly string[];
+  readonly attempt: PreparedAttempt | null;
+}
+
+async function decide(tx: Transaction, settings: AttemptSettings, message: Message): Promise<AcceptedMessage> {
+  const situation = await loadSendFacts(tx, message.session_id, true);
+  const problem = ownershipProblem(message, situation);
+  if (problem !== undefined) return problem;
+  const verdict = decideSend(situation.facts, message.body.whenBusy);
+  switch (verdict.kind) {
+    case 'refuse':
+      return refuse(verdict.failureKind, verdict.message);
+    case 'steer': {
+      await insertCommand(tx, message, verdict.runId, 'steer');
+      return {
+        decision: { decision: 'steer', runId: verdict.runId, commandId: message.command_id },
+        touchedRunIds: [verdict.runId],
+        attempt: null,
+      };
+    }
+    case 'turn': {
+      const runId = message.run_id ?? (await createRunForMessage(tx, settings, message, situation));
+      if (verdict.interrupt && situation.facts.activeRun !== null) {
+        await tx.query(
+          `update runs set cancel_requested_at = now(), cancel_reason = 'interrupted by a newer message',
+             is_open = false, updated_at = now() where run_id = $1 and cancel_requested_at is null`,
+          [situation.facts.activeRun.runId],
+        );
+      }
+      await insertCommand(tx, message, runId, 'turn');
+      const attempt = verdict.queued ? null : await activateTurn(tx, settings, runId);
+      const interrupted = verdict.interrupt ? situation.facts.activeRun?.runId : undefined;
+      return {
+        decision: { decision: 'turn', runId, commandId: message.command_id, queued: verdict.queued },
+        touchedRunIds: interrupted === undefined ? [runId] : [runId, interrupted],
+        attempt,
+      };
+    }
+  }
+}
+
+function ownershipProblem(message: Message, situation: SendSituation): AcceptedMessage | undefined {
+  if (situation.owner === null) {
+    const run = message.body.run;
+    if (run?.tenantId !== undefined && run.projectId !== undefined) return undefined;
+    return refuse('not-found', `session ${message.session_id} does not exist; create it, or send run.tenantId and run.projectId`);
+  }
+  if (situation.owner.tenantId !== message.tenant_id) return refuse('not-found', `session ${message.session_id} does not exist`);
+  const { projectId, backendProfile } = message.body.run ?? {};
+  if (projectId !== undefined && projectId !== situation.owner.projectId) {
+    return refuse('conflict', `run.projectId: the session belongs to project ${situation.owner.projectId}`);
+  }
+  if (backendProfile !== undefined && backendProfile !== situation.owner.backendProfile) {
+    return refuse('conflict', `run.backendProfile: the session runs on ${situation.owner.backendProfile}`);
+  }
+  return undefined;
+}
+
+const refuse = (failureKind: string, message: string): AcceptedMessage => ({
+  decision: { decision: 'refused', failureKind, message },
+  touchedRunIds: [],
+  attempt: null,
+});
+
+async function createRunForMessage(
+  tx: Transaction,
+  settings: AttemptSettings,
+  message: Message,
+  situation: SendSituation,
+): Promise<string> {
+  const body = message.body.run ?? {};
+  if (situation.owner === null) await createSessionFromRun(tx, message, body);
+  return insertRun(tx, message.session_id, body, {
+    launcher: message.body.createRunnerJob ? settings.launcher : 'external',
+    traceparent: message.traceparent,
+  });
+}
+
+async function createSessionFromRun(tx: Transaction, message: Message, body: SendRun): Promise<void> {
+  const run = createRunSchema.parse(body);
+  await tx.query(
+    `insert into sessions (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, workspace, execution_policy,
+       metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Bound', now() + interval '30 days')`,
+    [
+      message.session_id,
+      message.tenant_id,
+      run.projectId,
+      run.backendProfile,
+      run.sessionRef?.conversationId ?? null,
+      run.sessionRef?.threadId ?? null,
+      run.workspace === undefined ? null : JSON.stringify(run.workspace),
+      JSON.stringify(run.executionPolicy ?? {}),
+      JSON.stringify(run.sessionRef?.metadata ?? {}),
+    ],
+  );
+}
+
+/** Adds a run to a session; its policy is run over session over default. */
+export async function insertRun(
+  tx: Transaction,
+  sessionId: string,
+  body: SendRun | CreateRun,
+  options: { launcher: Launcher; traceparent: string | null },
+): Promise<string> {
+  const runId = newId(idPrefixes.run);
+  const session = await tx.query<{ execution_policy: Partial<ExecutionPolicy> }>(
+    'select execution_policy from sessions where session_id = $1',
+    [sessionId],
+  );
+  const policy = executionPolicySchema.parse({ ...session.rows[0]?.execution_policy, ...body.executionPolicy });
+  await tx.query(
+    `insert into runs (run_id, tenant_id, project_id, session_id, conversation_id, session_metadata, backend_profile, provider_id,
+       launcher, execution_policy, workspace, labels, metadata, thread_id, traceparent)
+     select $1, s.tenant_id, s.project_id, s.session_id, s.conversation_id, coalesce($2::jsonb, s.metadata), s.backend_profile,
+       $3, $4, $5, coalesce($6::jsonb, s.workspace), coalesce($7::jsonb, s.labels), coalesce($8::jsonb, '{}'), s.thread_id, $9
+     from sessions s where s.session_id = $10`,
+    [
+      runId,
+      jsonOrNull(body.sessionRef?.metadata),
+      body.providerId ?? null,
+      options.launcher,
+      JSON.stringify(policy),
+      jsonOrNull(body.workspace),
+      jsonOrNull(body.labels),
+      jsonOrNull(body.metadata),
+      options.traceparent,
+      sessionId,
+    ],
+  );
+  await tx.query('insert into run_log (run_id) values ($1)', [runId]);
+  return runId;
+}
+
+const jsonOrNull = (value: unknown) => (value === undefined ? null : JSON.stringify(value));
+
+async function insertCommand(tx: Transaction, message: Message, runId: string, type: 'turn' | 'steer'): Promise<void> {
+  await addCommand(tx, {
+    commandId: message.command_id,
+    runId,
+    type,
+    payload: message.body.payload,
+    idempotencyKey: message.idempotency_key,
+  });
+}
+
+/** Appends a command to a run, whose row is locked by the statement itself. The first turn command is the run's prompt. */
+export async function addCommand(
+  tx: Transaction,
+  command: {
+    commandId: string;
+    runId: string;
+    type: 'turn' | 'steer';
+    payload: unknown;
+    idempotencyKey: string | null;
+  },
+): Promise<void> {
+  await tx.query(
+    `with target as (
+       update runs set last_command_seq = last_command_seq + 1,
+         prompt_command_id = case when $3 = 'turn' then coalesce(prompt_command_id, $2) else prompt_command_id end
+       where run_id = $1 returning run_id, session_id, last_command_seq)
+     insert into commands (command_id, run_id, session_id, seq, type, steer_delivery, payload, idempotency_key)
+     select $2, run_id, session_id, last_command_seq, $3, case when $3 = 'steer' then 'pending' end, $4, $5 from target`,
+    [command.runId, command.commandId, command.type, JSON.stringify(command.payload), command.idempotencyKey],
+  );
+}
+
+/** Makes a run the session's active turn and prepares its first attempt. The session's row is locked by the caller. */
+export async function activateTurn(
+  tx: Transaction,
+  settings: AttemptSettings,
+  runId: string,
+): Promise<PreparedAttempt> {
+  await tx.query(
+    `with turn as (
+       update sessions s set turns = s.turns + 1, active_run_id = r.run_id, active_command_id = r.prompt_command_id,
+         last_run_id = r.run_id, last_command_id = r.prompt_command_id, last_activity_at = now(), updated_at = now()
+       from runs r where r.run_id = $1 and s.session_id = r.session_id returning s.turns, s.thread_id)
+     update runs set session_turn = turn.turns, thread_id = turn.thread_id, updated_at = now() from turn where run_id = $1`,
+    [runId],
+  );
+  return prepareAttempt(tx, settings, runId, 1);
+}

@@ -1,0 +1,197 @@
+import { z } from 'zod';
+import { executionPolicySchema } from '../contract/execution-policy.js';
+import { idPrefixes } from '../contract/ids.js';
+import type { Launcher } from '../contract/runs.js';
+import { newId } from './new-id.js';
+import type { Transaction } from './pool.js';
+
+/** What the worker knows about runners when it writes an attempt. */
+export interface AttemptSettings {
+  readonly launcher: Exclude<Launcher, 'external'>;
+  /** Hash of image, profile, resources and credential generation (decisions.md, Words); equal means that a runner fits. */
+  readonly fingerprintOf: (backendProfile: string) => string;
+  /** How long a runner waits for the next turn of its session. */
+  readonly runnerIdleTimeoutMs: number;
+  /** Life of a runner; one with less left than a turn's hard limit is not reused. */
+  readonly runnerLifeMs: number;
+}
+
+/** How an attempt gets its runner. `reused`: it was handed to the session's idle runner already. */
+export interface PreparedAttempt {
+  readonly runId: string;
+  readonly epoch: number;
+  readonly jobName: string;
+  readonly reused: boolean;
+  readonly launcher: Launcher;
+}
+
+/** Deterministic per attempt, so that a launch that is repeated finds the runner that exists (architecture.md 4.2). */
+export const jobNameOf = (runId: string, epoch: number) => `agentrun-${runId.slice(idPrefixes.run.length + 1)}-${epoch}`;
+
+const runRowSchema = z.object({
+  session_id: z.string(),
+  tenant_id: z.string(),
+  backend_profile: z.string(),
+  launcher: z.enum(['process', 'kubernetes', 'external']),
+  execution_policy: executionPolicySchema,
+  current_epoch: z.number(),
+  prompt_command_id: z.string().nullable(),
+});
+
+/**
+ * Writes attempt `epoch` of a run with its runner-job row and makes it current, before anything is launched (architecture.md 5). Then the
+ * session's idle runner is taken by one compare-and-set if it fits; one that does not fit is told to close. A repeat answers the same.
+ * The caller holds the lock of the session's row.
+ */
+export async function prepareAttempt(
+  tx: Transaction,
+  settings: AttemptSettings,
+  runId: string,
+  epoch: number,
+): Promise<PreparedAttempt> {
+  const row = await tx.query(
+    `select session_id, tenant_id, backend_profile, launcher, execution_policy, current_epoch, prompt_command_id
+       from runs where run_id = $1 for update`,
+    [runId],
+  );
+  const run = runRowSchema.parse(row.rows[0]);
+  if (run.current_epoch >= epoch) return existingAttempt(tx, runId, epoch, run.launcher);
+  const idle = run.launcher === 'external' ? undefined : await takeIdleRunner(tx, settings, run, runId, epoch);
+  const jobName = idle?.jobName ?? jobNameOf(runId, epoch);
+  await tx.query(
+    `insert into attempts (run_id, epoch, job_name, mode, claim_deadline_at, claimed_by, claimed_at)
+     values ($1, $2, $3, $4, now() + $5 * interval '1 millisecond', $6, case when $6::text is null then null else now() end)`,
+    [
+      runId,
+      epoch,
+      jobName,
+      epoch === 1 ? 'start' : 'resume',
+      run.execution_policy.claimTimeoutMs,
+      idle?.runnerId ?? null,
+    ],
+  );
+  await tx.query(
+    `update runs set current_epoch = $2, updated_at = now(),
+       status = case when $3 and status = 'pending' then 'claimed' else status end where run_id = $1`,
+    [runId, epoch, idle !== undefined],
+  );
+  if (run.launcher !== 'external') {
+    if (idle === undefined) await insertRunner(tx, settings, run, jobName);
+    await tx.query(
+      `insert into runner_jobs (job_id, run_id, epoch, command_id, job_name, launcher, reused, phase)
+       values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+      [
+        newId(idPrefixes.runnerJob),
+        runId,
+        epoch,
+        run.prompt_command_id,
+        jobName,
+        run.launcher,
+        idle !== undefined,
+        idle === undefined ? 'creating' : 'running',
+      ],
+    );
+  }
+  if (idle !== undefined) await moveLease(tx, run.execution_policy.leaseMs, idle, runId, epoch);
+  return { runId, epoch, jobName, reused: idle !== undefined, launcher: run.launcher };
+}
+
+async function existingAttempt(
+  tx: Transaction,
+  runId: string,
+  epoch: number,
+  launcher: Launcher,
+): Promise<PreparedAttempt> {
+  const found = await tx.query<{ job_name: string; reused: boolean | null }>(
+    `select a.job_name, j.reused from attempts a left join runner_jobs j on j.run_id = a.run_id and j.epoch = a.epoch
+      where a.run_id = $1 and a.epoch = $2`,
+    [runId, epoch],
+  );
+  const attempt = found.rows[0];
+  if (attempt === undefined) throw new Error(`attempt ${epoch} of ${runId} was never written`);
+  return { runId, epoch, jobName: attempt.job_name, reused: attempt.reused ?? false, launcher };
+}
+
+interface IdleRunner {
+  readonly jobName: string;
+  readonly runnerId: string;
+}
+
+async function takeIdleRunner(
+  tx: Transaction,
+  settings: AttemptSettings,
+  run: z.infer<typeof runRowSchema>,
+  runId: string,
+  epoch: number,
+): Promise<IdleRunner | undefined> {
+  const fingerprint = settings.fingerprintOf(run.backend_profile);
+  const taken = await tx.query<{ job_name: string; runner_id: string }>(
+    `update runners set state = 'serving', run_id = $2, epoch = $3, idle_until = null, updated_at = now()
+      where job_name = (
+        select n.job_name from runners n join leases l using (job_name)
+         where n.session_id = $1 and n.state = 'idle' and n.fingerprint = $4 and n.runner_id is not null
+           and n.expires_at > now() + $5 * interval '1 millisecond' and l.expires_at > now()
+         order by n.updated_at desc limit 1 for update of n)
+        and state = 'idle'
+      returning job_name, runner_id`,
+    [run.session_id, runId, epoch, fingerprint, run.execution_policy.hardTimeoutMs],
+  );
+  // What is idle and was not taken does not fit: it has to go before another process opens the same thread.
+  await tx.query(
+    `update runners set state = 'closing', updated_at = now() where session_id = $1 and state = 'idle'`,
+    [run.session_id],
+  );
+  const runner = taken.rows[0];
+  return runner === undefined ? undefined : { jobName: runner.job_name, runnerId: runner.runner_id };
+}
+
+async function insertRunner(
+  tx: Transaction,
+  settings: AttemptSettings,
+  run: z.infer<typeof runRowSchema>,
+  jobName: string,
+): Promise<void> {
+  await tx.query(
+    `insert into runners (job_name, tenant_id, session_id, backend_profile, launcher, fingerprint, state, idle_timeout_ms, expires_at)
+     values ($1, $2, $3, $4, $5, $6, 'launching', $7, now() + $8 * interval '1 millisecond')`,
+    [
+      jobName,
+      run.tenant_id,
+      run.session_id,
+      run.backend_profile,
+      run.launcher,
+      settings.fingerprintOf(run.backend_profile),
+      settings.runnerIdleTimeoutMs,
+      settings.runnerLifeMs,
+    ],
+  );
+}
+
+async function moveLease(
+  tx: Transaction,
+  leaseMs: number,
+  idle: IdleRunner,
+  runId: string,
+  epoch: number,
+): Promise<void> {
+  await tx.query(
+    `update leases set run_id = $2, epoch = $3, lease_ms = $4, expires_at = now() + $4 * interval '1 millisecond',
+       heartbeat_at = now(), progress = null where job_name = $1 and runner_id = $5`,
+    [idle.jobName, runId, epoch, leaseMs, idle.runnerId],
+  );
+}
+
+/** A job of this session other than `jobName` that is not known to be gone: must be, before a new process opens the thread. */
+export async function otherRunnersOfSession(tx: Pick<Transaction, 'query'>, jobName: string): Promise<string[]> {
+  const found = await tx.query<{ job_name: string }>(
+    `select o.job_name from runners n join runners o on o.session_id = n.session_id and o.job_name <> n.job_name
+      where n.job_name = $1 and o.state <> 'gone' and o.launcher = n.launcher`,
+    [jobName],
+  );
+  return found.rows.map((row) => row.job_name);
+}
+
+/** Records that a runner's processes or pod are proven gone. */
+export async function markRunnerGone(tx: Pick<Transaction, 'query'>, jobName: string): Promise<void> {
+  await tx.query(`update runners set state = 'gone', updated_at = now() where job_name = $1 and state <> 'gone'`, [jobName]);
+}

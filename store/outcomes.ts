@@ -1,0 +1,169 @@
+import { z } from 'zod';
+import type { Outcome } from '../contract/commands.js';
+import { AgentRunError } from '../contract/errors.js';
+import type { JsonObject } from '../contract/json.js';
+import type { RunRecord } from '../contract/runs.js';
+import { appendEvents } from './events.js';
+import { type Pool, type Transaction, withTransaction } from './pool.js';
+import { isoTime, parseRun, runColumns, runFrom } from './records.js';
+import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
+import { storableJson } from './storable-json.js';
+
+export interface StoredOutcome {
+  readonly run: RunRecord;
+  readonly outcome: JsonObject;
+  /** What the runner does now. */
+  readonly runnerState: 'idle' | 'closing';
+  readonly idleUntil: string | null;
+}
+
+/** Between turns, a runner whose life ends sooner than this after its idle time is of no use for another turn. */
+const usefulLifeLeftMs = 60_000;
+
+const earlierSchema = z.object({ outcome: z.string(), same: z.boolean() });
+
+/**
+ * Stores how an attempt ended, said by its runner (architecture.md 5): first writer wins, the same again answers the record. With
+ * `completed`, in the same transaction, the run stops being open and undelivered steers become `next-turn` (architecture.md 4.1). The run
+ * itself becomes terminal by its workflow only. Locks session, run, then the log.
+ *
+ * @throws AgentRunError `fenced`; `conflict` when a different outcome is stored.
+ */
+export async function storeOutcome(
+  pool: Pool,
+  runner: RunnerIdentity,
+  outcome: Outcome,
+): Promise<StoredOutcome> {
+  return withTransaction(pool, async (tx) => {
+    const earlier = await earlierOutcome(tx, runner, outcome);
+    if (earlier !== undefined) {
+      if (earlier) return outcomeRecord(tx, runner, outcome);
+      throw new AgentRunError(
+        'conflict',
+        `attempt ${runner.epoch} of run ${runner.runId} has a different outcome already`,
+      );
+    }
+    await tx.query(
+      'select 1 from sessions where session_id = (select session_id from runs where run_id = $1) for update',
+      [runner.runId],
+    );
+    await lockRunForRunner(tx, runner);
+    const meanwhile = await earlierOutcome(tx, runner, outcome);
+    if (meanwhile === undefined) await writeOutcome(tx, runner, outcome);
+    else if (!meanwhile) {
+      throw new AgentRunError(
+        'conflict',
+        `attempt ${runner.epoch} of run ${runner.runId} has a different outcome already`,
+      );
+    }
+    return outcomeRecord(tx, runner, outcome);
+  });
+}
+
+/** Undefined: none is stored; else whether it is this one. Also asked after the run has ended, so it knows no fence. */
+async function earlierOutcome(
+  tx: Transaction,
+  runner: RunnerIdentity,
+  outcome: Outcome,
+): Promise<boolean | undefined> {
+  const found = await tx.query(
+    `select outcome, outcome_body = $4::jsonb as same from attempts
+      where run_id = $1 and epoch = $2 and claimed_by = $3 and outcome is not null`,
+    [runner.runId, runner.epoch, runner.runnerId, storableJson(outcome)],
+  );
+  return found.rows.length === 0 ? undefined : earlierSchema.parse(found.rows[0]).same;
+}
+
+async function writeOutcome(tx: Transaction, runner: RunnerIdentity, outcome: Outcome): Promise<void> {
+  await tx.query(
+    'update attempts set outcome = $3, outcome_body = $4, outcome_at = now() where run_id = $1 and epoch = $2',
+    [runner.runId, runner.epoch, outcome.terminalStatus, storableJson(outcome)],
+  );
+  await tx.query(
+    `update runs set thread_id = coalesce($2, thread_id), turn_id = coalesce($3, turn_id), updated_at = now(),
+       is_open = is_open and $4 <> 'completed' where run_id = $1`,
+    [runner.runId, outcome.threadId ?? null, outcome.turnId ?? null, outcome.terminalStatus],
+  );
+  if (outcome.threadId !== undefined) {
+    await tx.query(
+      `update sessions set thread_id = $2, updated_at = now()
+        where session_id = (select session_id from runs where run_id = $1)`,
+      [runner.runId, outcome.threadId],
+    );
+  }
+  await releaseRunner(tx, runner, outcome);
+  if (outcome.terminalStatus === 'completed') await endCommands(tx, runner);
+}
+
+/** What reached the agent ends with the turn; a steer that did not becomes the session's next turn. */
+async function endCommands(tx: Transaction, runner: RunnerIdentity): Promise<void> {
+  const late = await tx.query<{ command_id: string }>(
+    `update commands set steer_delivery = 'next-turn', state = 'cancelled', finished_at = now()
+      where run_id = $1 and type = 'steer' and delivered_at is null and state in ('pending', 'acknowledged')
+        and steer_delivery is distinct from 'rejected'
+      returning command_id`,
+    [runner.runId],
+  );
+  await tx.query(
+    `update commands set state = 'completed', finished_at = now() where run_id = $1 and state in ('pending', 'acknowledged')`,
+    [runner.runId],
+  );
+  if (late.rows.length === 0) return;
+  await appendEvents(
+    tx,
+    runner.runId,
+    runner.epoch,
+    late.rows.map(({ command_id: commandId }) => ({
+      type: 'steer_delivery' as const,
+      payload: { commandId, delivery: 'next-turn', reason: 'the turn had ended first' },
+    })),
+  );
+}
+
+/** After a turn that ended well or was cancelled the runner waits for the session's next; after a failure it goes. */
+async function releaseRunner(tx: Transaction, runner: RunnerIdentity, outcome: Outcome): Promise<void> {
+  const reusable = outcome.terminalStatus === 'completed' || outcome.terminalStatus === 'cancelled';
+  await tx.query(
+    `update runners set updated_at = now(),
+       state = case when w.waits then 'idle' else 'closing' end,
+       idle_until = case when w.waits then now() + idle_timeout_ms * interval '1 millisecond' end
+     from (select $2 and idle_timeout_ms > 0 and expires_at > now() + (idle_timeout_ms + $3) * interval '1 millisecond' as waits
+             from runners where job_name = $1) w
+     where job_name = $1 and state = 'serving'`,
+    [runner.jobName, reusable, usefulLifeLeftMs],
+  );
+}
+
+const runnerRowSchema = z.object({ state: z.string(), idle_until: z.string().nullable() });
+
+async function outcomeRecord(
+  tx: Transaction,
+  runner: RunnerIdentity,
+  outcome: Outcome,
+): Promise<StoredOutcome> {
+  const run = await tx.query(`select ${runColumns} from ${runFrom} where r.run_id = $1`, [runner.runId]);
+  const found = await tx.query(
+    `select state, ${isoTime('idle_until')} as idle_until from runners where job_name = $1`,
+    [runner.jobName],
+  );
+  const row = runnerRowSchema.safeParse(found.rows[0]).data;
+  // Already serving the next run: it learns so from its long poll.
+  const idle = row?.state === 'idle' || row?.state === 'serving';
+  return {
+    run: parseRun(run.rows[0]),
+    outcome: { ...outcomeJson(outcome) },
+    runnerState: idle ? 'idle' : 'closing',
+    idleUntil: idle ? (row?.idle_until ?? null) : null,
+  };
+}
+
+function outcomeJson(outcome: Outcome): JsonObject {
+  const { terminalStatus, failureKind, failureMessage, threadId, turnId } = outcome;
+  return {
+    terminalStatus,
+    failureKind: failureKind ?? null,
+    failureMessage: failureMessage ?? null,
+    threadId: threadId ?? null,
+    turnId: turnId ?? null,
+  };
+}

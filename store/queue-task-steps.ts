@@ -1,0 +1,165 @@
+import { createHash } from 'node:crypto';
+import { z } from 'zod';
+import { idPrefixes } from '../contract/ids.js';
+import { executionPolicyInputSchema } from '../contract/execution-policy.js';
+import { AgentRunError } from '../contract/errors.js';
+import { isTerminalState, queueTaskStateSchema, runStatusSchema } from '../contract/states.js';
+import { jsonObjectSchema } from '../contract/json.js';
+import { labelsSchema, workspaceSchema } from '../contract/runs.js';
+import type { MessageBody } from './accept-message.js';
+import { newId } from './new-id.js';
+import { type Pool, withTransaction } from './pool.js';
+
+const taskRowSchema = z.object({
+  task_id: z.string(),
+  tenant_id: z.string(),
+  project_id: z.string(),
+  state: queueTaskStateSchema,
+  backend_profile: z.enum(['codex', 'command']),
+  session_id: z.string(),
+  payload: z.looseObject({ prompt: z.string().optional() }),
+  workspace: workspaceSchema.nullable(),
+  execution_policy: executionPolicyInputSchema,
+  labels: labelsSchema,
+  metadata: jsonObjectSchema,
+  attempts: z.number(),
+  latest_command_id: z.string().nullable(),
+});
+
+/** The message by which a task is handed to its session. */
+export interface TaskMessage {
+  readonly commandId: string;
+  readonly sessionId: string;
+  readonly tenantId: string;
+  readonly projectId: string;
+}
+
+/**
+ * Marks a task dispatched and stores its message under the key "task and attempt", in one transaction. A repeat answers the same message.
+ *
+ * @throws AgentRunError `conflict` when the task has ended.
+ */
+export async function dispatchTask(pool: Pool, taskId: string, notifyWorkflowId: string): Promise<TaskMessage> {
+  return withTransaction(pool, async (tx) => {
+    const found = await tx.query('select * from queue_tasks where task_id = $1 for update', [taskId]);
+    if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
+    const task = taskRowSchema.parse(found.rows[0]);
+    const message = { sessionId: task.session_id, tenantId: task.tenant_id, projectId: task.project_id };
+    if (task.latest_command_id !== null) return { commandId: task.latest_command_id, ...message };
+    if (isTerminalState(task.state)) throw new AgentRunError('conflict', `queue task ${taskId} is ${task.state}`);
+    const commandId = newId(idPrefixes.command);
+    const body: MessageBody = {
+      payload: task.payload,
+      whenBusy: 'queue',
+      createRunnerJob: true,
+      run: {
+        tenantId: task.tenant_id,
+        projectId: task.project_id,
+        backendProfile: task.backend_profile,
+        executionPolicy: task.execution_policy,
+        labels: task.labels,
+        metadata: task.metadata,
+        ...(task.workspace === null ? {} : { workspace: task.workspace }),
+      },
+    };
+    const text = JSON.stringify(body);
+    await tx.query(
+      `insert into session_messages (command_id, tenant_id, session_id, route, idempotency_key, body_hash, body, notify_workflow_id)
+       values ($1, $2, $3, 'queue-task', $4, $5, $6, $7)`,
+      [
+        commandId,
+        task.tenant_id,
+        task.session_id,
+        `${taskId}/${task.attempts + 1}`,
+        createHash('sha256').update(text).digest('hex'),
+        text,
+        notifyWorkflowId,
+      ],
+    );
+    await tx.query(
+      `update queue_tasks set state = 'dispatched', dispatched_at = coalesce(dispatched_at, now()), attempts = attempts + 1,
+         latest_command_id = $2, updated_at = now() where task_id = $1`,
+      [taskId, commandId],
+    );
+    return { commandId, ...message };
+  });
+}
+
+const followedSchema = z.object({
+  state: queueTaskStateSchema,
+  latest_command_id: z.string().nullable(),
+  decision: z.object({ decision: z.string(), runId: z.string().optional(), message: z.string().optional() }).nullable(),
+  run_status: runStatusSchema.nullable(),
+  failure_kind: z.string().nullable(),
+  failure_message: z.string().nullable(),
+});
+
+/** How a task stands after a look at its run. */
+export interface FollowedTask {
+  readonly state: string;
+  readonly terminal: boolean;
+  readonly runId: string | null;
+}
+
+/** Copies what became of a task's run into the task: running, or its one terminal state. Reads everything anew each time. */
+export async function followTask(pool: Pool, taskId: string): Promise<FollowedTask> {
+  return withTransaction(pool, async (tx) => {
+    const found = await tx.query(
+      `select t.state, t.latest_command_id, m.decision, r.status as run_status, r.failure_kind, r.failure_message
+         from queue_tasks t
+         left join session_messages m on m.command_id = t.latest_command_id
+         left join runs r on r.run_id = m.decision ->> 'runId'
+        where t.task_id = $1 for update of t`,
+      [taskId],
+    );
+    if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
+    const task = followedSchema.parse(found.rows[0]);
+    const runId = task.decision?.runId ?? null;
+    if (isTerminalState(task.state)) return { state: task.state, terminal: true, runId };
+    if (task.decision?.decision === 'refused') {
+      await endTask(tx, taskId, { state: 'failed', kind: 'infra-failed', message: task.decision.message ?? null, runId });
+      return { state: 'failed', terminal: true, runId };
+    }
+    if (runId === null || task.run_status === null) return { state: task.state, terminal: false, runId };
+    if (isTerminalState(task.run_status)) {
+      await endTask(tx, taskId, { state: task.run_status, kind: task.failure_kind, message: task.failure_message, runId });
+      return { state: task.run_status, terminal: true, runId };
+    }
+    await tx.query(
+      `update queue_tasks set state = 'running', latest_run_id = $2, updated_at = now() where task_id = $1 and state <> 'running'`,
+      [taskId, runId],
+    );
+    return { state: 'running', terminal: false, runId };
+  });
+}
+
+async function endTask(
+  tx: { query: (text: string, values: unknown[]) => Promise<unknown> },
+  taskId: string,
+  end: { state: string; kind: string | null; message: string | null; runId: string | null },
+): Promise<void> {
+  await tx.query(
+    `update queue_tasks set state = $2, terminal_status = $2, failure_kind = $3, failure_message = $4, latest_run_id = $5,
+       finished_at = now(), updated_at = now() where task_id = $1`,
+    [taskId, end.state, end.kind, end.message, end.runId],
+  );
+}
+
+/** The workflow to tell when a run ends, if its prompt was handed in by one. */
+export async function whomToNotify(
+  pool: Pool,
+  runId: string,
+): Promise<{ sessionId: string; tenantId: string; projectId: string; notifyWorkflowId: string | null } | null> {
+  const found = await pool.query<{
+    sessionId: string;
+    tenantId: string;
+    projectId: string;
+    notifyWorkflowId: string | null;
+  }>(
+    `select r.session_id as "sessionId", r.tenant_id as "tenantId", r.project_id as "projectId",
+       m.notify_workflow_id as "notifyWorkflowId"
+     from runs r left join session_messages m on m.command_id = r.prompt_command_id where r.run_id = $1`,
+    [runId],
+  );
+  return found.rows[0] ?? null;
+}

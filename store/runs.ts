@@ -1,0 +1,63 @@
+import { AgentRunError } from '../contract/errors.js';
+import type { CreateRun, RunRecord } from '../contract/runs.js';
+import { createSessionSchema, type RunnerJobRecord } from '../contract/sessions.js';
+import { insertRun } from './accept-message.js';
+import { type Pool, type Queryable, withTransaction } from './pool.js';
+import { parseRun, parseRunnerJob, runColumns, runFrom, runnerJobColumns } from './records.js';
+import { ensureSessionIn } from './sessions.js';
+
+/** @throws AgentRunError `not-found`, also for a run of another tenant. */
+export async function getRun(db: Queryable, runId: string, tenantId?: string): Promise<RunRecord> {
+  const found = await db.query(
+    `select ${runColumns} from ${runFrom} where r.run_id = $1 and ($2::text is null or r.tenant_id = $2)`,
+    [runId, tenantId ?? null],
+  );
+  if (found.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
+  return parseRun(found.rows[0]);
+}
+
+/**
+ * Creates a run, `pending`, and its session where it does not exist (architecture.md 4.4, "POST runs"). Its turn begins with a command;
+ * somebody else starts its runner.
+ *
+ * @throws AgentRunError as `ensureSession`.
+ */
+export async function createRun(pool: Pool, body: CreateRun, traceparent: string | null): Promise<RunRecord> {
+  return withTransaction(pool, async (tx) => {
+    const { session } = await ensureSessionIn(tx, {
+      ...createSessionSchema.parse({
+        tenantId: body.tenantId,
+        projectId: body.projectId,
+        backendProfile: body.backendProfile,
+        sessionId: body.sessionRef?.sessionId,
+        conversationId: body.sessionRef?.conversationId,
+        metadata: body.sessionRef?.metadata,
+        workspace: body.workspace,
+        executionPolicy: body.executionPolicy,
+      }),
+      threadId: body.sessionRef?.threadId ?? null,
+    });
+    const runId = await insertRun(tx, session.sessionId, body, { launcher: 'external', traceparent });
+    return getRun(tx, runId);
+  });
+}
+
+/** The runner jobs of a run, one per attempt, in order (contract.md 5.7). */
+export async function listRunnerJobs(
+  db: Queryable,
+  runId: string,
+  commandId?: string,
+): Promise<RunnerJobRecord[]> {
+  const found = await db.query(
+    `select ${runnerJobColumns} from runner_jobs j
+      where j.run_id = $1 and ($2::text is null or j.command_id = $2) order by j.epoch`,
+    [runId, commandId ?? null],
+  );
+  return found.rows.map(parseRunnerJob);
+}
+
+/** The job of a run's newest attempt, or null. */
+export async function latestRunnerJob(db: Queryable, runId: string): Promise<RunnerJobRecord | null> {
+  const jobs = await listRunnerJobs(db, runId);
+  return jobs.at(-1) ?? null;
+}

@@ -1,0 +1,82 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { codexConfig, writeCodexConfig } from '../../runner/drivers/codex/codex-config.js';
+import { type BenchStack, createSession, startBenchStack, timedTurn } from './bench-stack.js';
+import { BareCodex } from './bare-codex.js';
+import { median, rounded } from './statistics.js';
+
+const rounds = 7;
+const prompt = 'measure [[scenario:bench-turn]]';
+
+interface Sample {
+  readonly coldMs: number;
+  readonly warmMs: number;
+}
+
+/**
+ * What a turn costs over a bare Codex that plays the same scenario with the same config against the same scripted server. Cold: from nothing to the end of
+ * the first turn. Warm: the second turn on the same app-server. Sides interleaved, medians.
+ */
+export async function benchTurn(): Promise<Record<string, unknown>> {
+  const stack = await startBenchStack();
+  try {
+    // Warms file caches of both sides; not counted.
+    await bareSample(stack);
+    await ourSample(stack);
+    const bare: Sample[] = [];
+    const ours: Sample[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      bare.push(await bareSample(stack));
+      ours.push(await ourSample(stack));
+    }
+    const figures = {
+      bareColdMs: median(bare.map((sample) => sample.coldMs)),
+      oursColdMs: median(ours.map((sample) => sample.coldMs)),
+      bareWarmMs: median(bare.map((sample) => sample.warmMs)),
+      oursWarmMs: median(ours.map((sample) => sample.warmMs)),
+    };
+    console.table({
+      cold: { 'bare Codex ms': rounded(figures.bareColdMs, 0), 'AgentRun ms': rounded(figures.oursColdMs, 0) },
+      warm: { 'bare Codex ms': rounded(figures.bareWarmMs, 0), 'AgentRun ms': rounded(figures.oursWarmMs, 0) },
+    });
+    console.table(ours.map((sample, index) => ({ ...sample, bareColdMs: bare[index]?.coldMs, bareWarmMs: bare[index]?.warmMs })));
+    return {
+      ratio: {
+        cold: rounded(figures.oursColdMs / figures.bareColdMs, 3),
+        warm: rounded(figures.oursWarmMs / figures.bareWarmMs, 3),
+      },
+      overheadMs: {
+        cold: rounded(figures.oursColdMs - figures.bareColdMs, 0),
+        warm: rounded(figures.oursWarmMs - figures.bareWarmMs, 0),
+      },
+      rounds,
+    };
+  } finally {
+    await stack.stop();
+  }
+}
+
+async function ourSample(stack: BenchStack): Promise<Sample> {
+  const sessionId = await createSession(stack);
+  const cold = await timedTurn(stack, sessionId, prompt);
+  const warm = await timedTurn(stack, sessionId, prompt);
+  return { coldMs: cold.elapsedMs, warmMs: warm.elapsedMs };
+}
+
+async function bareSample(stack: BenchStack): Promise<Sample> {
+  const home = await mkdtemp(join(tmpdir(), 'agentrun-bench-'));
+  await writeCodexConfig(home, codexConfig({ model: 'scripted-1', baseUrl: `${stack.scriptedUrl}/v1` }));
+  const startedAt = performance.now();
+  const codex = await BareCodex.start(home);
+  try {
+    const threadId = await codex.startThread(home);
+    await codex.turn(threadId, prompt);
+    const coldAt = performance.now();
+    await codex.turn(threadId, prompt);
+    return { coldMs: coldAt - startedAt, warmMs: performance.now() - coldAt };
+  } finally {
+    await codex.close();
+    await rm(home, { recursive: true, force: true, maxRetries: 5 });
+  }
+}

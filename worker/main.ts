@@ -1,0 +1,147 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { NativeConnection, Runtime, type WorkflowBundleOption } from '@temporalio/worker';
+import { createRecordActivities } from '../activities/records.js';
+import { createRunnerActivities } from '../activities/runners.js';
+import { createSuperviseActivities } from '../activities/supervise-runner.js';
+import { packageRoot } from '../infra/config/package-root.js';
+import { ConfigurationError } from '../infra/config/read-env.js';
+import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-config.js';
+import { ProcessLauncher } from '../infra/launchers/process-launcher.js';
+import { createLogger, type Logger } from '../infra/telemetry/logger.js';
+import { createRedactor } from '../infra/telemetry/redaction.js';
+import { startTracing, type Tracing } from '../infra/telemetry/tracing.js';
+import { connectTemporal } from '../infra/temporal/client.js';
+import { RunnerTokens } from '../infra/tokens/runner-tokens.js';
+import { Listener } from '../store/listener.js';
+import { Notifier } from '../store/notifier.js';
+import { createPool } from '../store/pool.js';
+import { bundleWorkflows } from './bundle-workflows.js';
+import { temporalLogger } from './temporal-logger.js';
+import { createWorkers } from './workers.js';
+
+/** Life of a runner (decisions.md, Auth). */
+const runnerLifeMs = 86_400_000;
+
+/** Runs a worker until SIGTERM or SIGINT. Exit codes: 0 drained, 1 unforeseen, 2 wrong configuration. */
+async function main(): Promise<number> {
+  const config = readWorkerConfig();
+  const logger = createLogger({
+    name: 'worker',
+    level: config.logLevel,
+    redactor: createRedactor([config.databaseUrl, ...(config.temporal.apiKey === undefined ? [] : [config.temporal.apiKey])]),
+  });
+  const tracing = startTracing({ serviceName: 'agentrun-worker', otlpEndpoint: config.otlpEndpoint });
+  Runtime.install({
+    logger: temporalLogger(logger),
+    shutdownSignals: [],
+    telemetryOptions: { logging: { forward: {}, filter: { core: 'WARN', other: 'WARN' } } },
+  });
+  const pool = createPool({
+    connectionString: config.databaseUrl,
+    applicationName: 'agentrun-worker',
+    maxConnections: 30,
+    onError: (error) => logger.warn({ cause: error }, 'an idle database connection broke'),
+  });
+  const notifier = new Notifier(pool, logger);
+  const listener = new Listener(config.databaseUrl, logger);
+  const temporal = connectTemporal(config.temporal, tracing);
+  listener.start();
+  const connection = await NativeConnection.connect({
+    address: config.temporal.address,
+    tls: config.temporal.tls ?? config.temporal.apiKey !== undefined,
+    ...(config.temporal.apiKey === undefined ? {} : { apiKey: config.temporal.apiKey }),
+  });
+  const launcher = createLauncher(config);
+  const tokens = await RunnerTokens.fromFile(config.runnerKeysFile);
+  const workers = await createWorkers({
+    connection,
+    namespace: config.temporal.namespace,
+    identity: `${process.pid}@${hostname()}`,
+    bundle: await workflowBundle(tracing),
+    tracing,
+    superviseSlots: config.superviseSlots,
+    records: createRecordActivities({
+      pool,
+      notifier,
+      settings: {
+        launcher: launcher.kind,
+        fingerprintOf: fingerprints(config),
+        runnerIdleTimeoutMs: config.runnerIdleTimeoutMs,
+        runnerLifeMs,
+      },
+    }),
+    runners: createRunnerActivities({
+      pool,
+      notifier,
+      launcher,
+      client: temporal.client,
+      mintLaunchToken: async ({ runId, epoch, jobId, jobName }) => {
+        const minted = await tokens.mintLaunch({ run: runId, epoch, job: jobName, jobId }, runnerLifeMs);
+        return minted.token;
+      },
+    }),
+    supervise: createSuperviseActivities({ pool, listener, launcher }),
+  });
+  const stop = () => {
+    logger.info('draining');
+    for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+  };
+  process.once('SIGTERM', stop);
+  process.once('SIGINT', stop);
+  logger.info({ taskQueues: workers.map((worker) => worker.options.taskQueue) }, 'ready');
+  try {
+    await Promise.all(workers.map((worker) => worker.run()));
+  } finally {
+    await notifier.close();
+    await listener.close();
+    await connection.close();
+    await temporal.connection.close();
+    await pool.end();
+    await tracing.shutdown();
+  }
+  return 0;
+}
+
+function createLauncher(config: WorkerConfig): ProcessLauncher {
+  return new ProcessLauncher({
+    dataDir: config.dataDir,
+    managerUrl: config.managerUrl,
+    provider: config.provider,
+    bootRepositoryUrl: config.bootRepositoryUrl,
+    logLevel: config.logLevel,
+  });
+}
+
+/** What a runner was started with: another model, provider or build makes another fingerprint. */
+function fingerprints(config: WorkerConfig): (backendProfile: string) => string {
+  return (backendProfile) =>
+    createHash('sha256')
+      .update(JSON.stringify([backendProfile, config.provider.baseUrl, config.provider.model, packageRoot()]))
+      .digest('hex')
+      .slice(0, 32);
+}
+
+async function workflowBundle(tracing: Tracing): Promise<WorkflowBundleOption> {
+  const built = join(packageRoot(), 'dist', 'workflow-bundle.js');
+  if (existsSync(built)) return { code: readFileSync(built, 'utf8') };
+  return bundleWorkflows(tracing);
+}
+
+function fail(error: unknown, logger: Logger): number {
+  logger.fatal({ cause: error }, 'the worker cannot go on');
+  return 1;
+}
+
+main().then(
+  (code) => process.exit(code),
+  (error: unknown) => {
+    if (error instanceof ConfigurationError) {
+      process.stderr.write(`${error.message}\n`);
+      process.exit(2);
+    }
+    process.exit(fail(error, createLogger({ name: 'worker' })));
+  },
+);

@@ -1,0 +1,19 @@
+import { DefaultLogger, type LogEntry } from '@temporalio/worker';
+import type { Logger } from '../infra/telemetry/logger.js';
+
+/** Temporal's own lines in the worker's log, with their level and attributes. */
+export function temporalLogger(logger: Logger): DefaultLogger {
+  return new DefaultLogger('INFO', (entry: LogEntry) => {
+    const fields = { ...entry.meta };
+    switch (entry.level) {
+      case 'ERROR':
+        return logger.error(fields, entry.message);
+      case 'WARN':
+        return logger.warn(fields, entry.message);
+      case 'INFO':
+        return logger.debug(fields, entry.message);
+      default:
+        return logger.trace(fields, entry.message);
+    }
+  });
+}

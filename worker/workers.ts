@@ -1,0 +1,57 @@
+import { NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
+import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../activities/index.js';
+import { mainTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
+import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
+import type { Tracing } from '../infra/telemetry/tracing.js';
+
+/** An activity that is cut off at the end of this time is picked up by another worker. */
+const shutdownGraceMs = 3_000;
+/** After this time the worker ends although something of it hangs; the server gives its tasks to another. */
+const shutdownForceMs = 8_000;
+
+export interface WorkersOptions {
+  readonly connection: NativeConnection;
+  readonly namespace: string;
+  readonly identity: string;
+  readonly bundle: WorkflowBundleOption;
+  readonly tracing: Tracing;
+  readonly superviseSlots: number;
+  readonly records: RecordActivities;
+  readonly runners: RunnerActivities;
+  readonly supervise: SuperviseActivities;
+}
+
+/**
+ * The two workers of a process: one for workflows, records and runners, one for supervising alone, so that two thousand long watches never
+ * starve a launch (architecture.md 4.2).
+ */
+export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
+  const common = {
+    connection: options.connection,
+    namespace: options.namespace,
+    identity: options.identity,
+    plugins: [createTracingPlugin(options.tracing)],
+    shutdownGraceTime: shutdownGraceMs,
+    shutdownForceTime: shutdownForceMs,
+    // Bounds how late an activity learns of its cancellation.
+    maxHeartbeatThrottleInterval: 5_000,
+    defaultHeartbeatThrottleInterval: 5_000,
+  };
+  const main = await Worker.create({
+    ...common,
+    taskQueue: mainTaskQueue,
+    workflowBundle: options.bundle,
+    activities: { ...options.records, ...options.runners },
+    maxConcurrentWorkflowTaskExecutions: 100,
+    maxConcurrentActivityTaskExecutions: 100,
+    maxConcurrentLocalActivityExecutions: 200,
+    maxCachedWorkflows: 1_000,
+  });
+  const supervise = await Worker.create({
+    ...common,
+    taskQueue: superviseTaskQueue,
+    activities: { ...options.supervise },
+    maxConcurrentActivityTaskExecutions: options.superviseSlots,
+  });
+  return [main, supervise];
+}

@@ -1,0 +1,114 @@
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  ApplicationFailure,
+  isCancellation,
+  proxyActivities,
+  proxyLocalActivities,
+} from '@temporalio/workflow';
+import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../activities/index.js';
+import { superviseTaskQueue } from '../domain/workflow-ids.js';
+
+// One proxy per way of retrying, each with its reason. `cancellationType` is always said: left out it means TRY_CANCEL,
+// whatever its documentation says (style.md 0.2 finding 2).
+const cancellationType = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED;
+
+/** Short Postgres writes: once as a local activity of at most 2 s, since one that hangs freezes its workflow. */
+const localRecords = proxyLocalActivities<RecordActivities>({
+  startToCloseTimeout: '2 seconds',
+  scheduleToCloseTimeout: '2 seconds',
+  retry: { maximumAttempts: 1 },
+  cancellationType,
+});
+/** The same functions when Postgres is slow or away: until it is back, since the turn cannot go on without its records. */
+const patientRecords = proxyActivities<RecordActivities>({
+  startToCloseTimeout: '10 seconds',
+  retry: { initialInterval: '1 second', backoffCoefficient: 1.5, maximumInterval: '10 seconds' },
+  cancellationType,
+});
+
+/** Starting and ending runners: idempotent by job name; five tries within 15 min, then the attempt has failed. */
+export const runners = proxyActivities<RunnerActivities>({
+  startToCloseTimeout: '5 minutes',
+  scheduleToCloseTimeout: '15 minutes',
+  heartbeatTimeout: '30 seconds',
+  retry: { initialInterval: '1 second', maximumInterval: '30 seconds', maximumAttempts: 5 },
+  cancellationType,
+});
+
+/** Telling other workflows: until Temporal takes it. */
+export const announcements = proxyActivities<Pick<RunnerActivities, 'announceTurnEnd' | 'sendToSession'>>({
+  startToCloseTimeout: '15 seconds',
+  retry: { initialInterval: '500 milliseconds', maximumInterval: '30 seconds' },
+  cancellationType,
+});
+
+/** Watching a runner for as long as its turn lasts: a worker that dies is replaced after 15 s (architecture.md 4.2). */
+export const supervisor = proxyActivities<SuperviseActivities>({
+  taskQueue: superviseTaskQueue,
+  startToCloseTimeout: '30 days',
+  heartbeatTimeout: '15 seconds',
+  retry: { initialInterval: '1 second', backoffCoefficient: 1 },
+  cancellationType,
+});
+
+/**
+ * The record steps of one workflow execution, one at a time. Local activities that overlap resolve in another order when a history is replayed
+ * (in the order they were scheduled, not in which they ended: docs/adr/0006), so a workflow never has two of them under way.
+ */
+export function createRecords(): RecordActivities {
+  let former: Promise<unknown> = Promise.resolve();
+  const inTurn = <S extends Step>(step: S) => {
+    return (input: Parameters<RecordActivities[S]>[0]): Promise<Awaited<ReturnType<RecordActivities[S]>>> => {
+      const result = former.then(() => durably(step, input));
+      former = result.catch(() => undefined);
+      return result;
+    };
+  };
+  return {
+    acceptMessage: inTurn('acceptMessage'),
+    nextTurn: inTurn('nextTurn'),
+    openTurn: inTurn('openTurn'),
+    writeAttempt: inTurn('writeAttempt'),
+    finishTurn: inTurn('finishTurn'),
+    requestCancel: inTurn('requestCancel'),
+    dispatchTask: inTurn('dispatchTask'),
+    followTask: inTurn('followTask'),
+  };
+}
+
+type Step = keyof RecordActivities;
+
+/**
+ * A short record step as a local activity and, when that fails or hangs, as a regular one (architecture.md 3.4). An ApplicationFailure that says
+ * non-retryable is final and a cancellation is passed on.
+ */
+async function durably<S extends Step>(
+  step: S,
+  input: Parameters<RecordActivities[S]>[0],
+): Promise<Awaited<ReturnType<RecordActivities[S]>>> {
+  try {
+    return await run(localRecords, step, input);
+  } catch (error) {
+    if (isCancellation(error) || isFinal(error)) throw error;
+    return run(patientRecords, step, input);
+  }
+}
+
+type StepCall<S extends Step> = (
+  input: Parameters<RecordActivities[S]>[0],
+) => Promise<Awaited<ReturnType<RecordActivities[S]>>>;
+
+function run<S extends Step>(
+  proxies: { readonly [K in Step]: StepCall<K> },
+  step: S,
+  input: Parameters<RecordActivities[S]>[0],
+): Promise<Awaited<ReturnType<RecordActivities[S]>>> {
+  return proxies[step](input);
+}
+
+function isFinal(error: unknown): boolean {
+  return (
+    error instanceof ActivityFailure && error.cause instanceof ApplicationFailure && error.cause.nonRetryable === true
+  );
+}

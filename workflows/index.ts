@@ -1,0 +1,4 @@
+// The bundle's entry: what is exported here is registered, under these names, which are stored in histories.
+export { queueTaskWorkflow } from './queue-task.js';
+export { sessionWorkflow } from './session.js';
+export { turnWorkflow } from './turn.js';

@@ -1,0 +1,112 @@
+import { defineSearchAttributeKey, type SearchAttributePair, TypedSearchAttributes } from '@temporalio/common';
+import { defineSignal, defineUpdate } from '@temporalio/workflow';
+import type { SendDecision } from '../domain/send-plan.js';
+import { searchAttributeNames } from '../domain/workflow-ids.js';
+
+// Names, payloads and search attributes of everything that is said to a workflow. The API and the activities import this file and nothing else of
+// `workflows/`.
+// Payloads hold ids and small decisions, never prompts or outputs (architecture.md 3.3).
+
+/** Registered workflow types. */
+export const workflowTypes = { session: 'sessionWorkflow', turn: 'turnWorkflow', queueTask: 'queueTaskWorkflow' } as const;
+
+export interface SessionInput {
+  readonly sessionId: string;
+  readonly tenantId: string;
+  readonly projectId: string;
+  /** How long the workflow stays when nothing goes on; default 10 min. Tests lower it. */
+  readonly idleMs?: number;
+  /** Continue-as-new after this many updates; default 1,000. Tests lower it. */
+  readonly maxUpdates?: number;
+}
+
+/** A message that the API stored under `commandId` and that the session is to decide about. */
+export interface SendRequest {
+  readonly commandId: string;
+}
+
+export const sendUpdate = defineUpdate<SendDecision, [SendRequest]>('send');
+
+/** The turn of a run has ended; `nextCommandIds` are steers that came too late and become turns. */
+export interface TurnEnded {
+  readonly runId: string;
+  readonly nextCommandIds: readonly string[];
+}
+export const turnEndedSignal = defineSignal<[TurnEnded]>('turnEnded');
+
+export interface TurnInput {
+  readonly runId: string;
+  readonly sessionId: string;
+  readonly tenantId: string;
+  readonly projectId: string;
+  readonly launcher: 'process' | 'kubernetes' | 'external';
+  /** Queue task workflow to tell the end, if any. */
+  readonly notifyWorkflowId?: string;
+}
+
+/** A steer was stored for this turn: shows in the history, correctness never depends on it (architecture.md 4.1). */
+export const steerSignal = defineSignal<[{ readonly commandId: string }]>('steer');
+
+export interface CancelRequest {
+  readonly reason: string | null;
+}
+/** What was observed: the request was stored, or the run had ended already. */
+export interface CancelAnswer {
+  readonly runId: string;
+  readonly status: string;
+  readonly requested: boolean;
+}
+/** Cancels a turn: an Update of the `turn` workflow that stores the request (architecture.md 4.2). */
+export const cancelUpdate = defineUpdate<CancelAnswer, [CancelRequest]>('cancel');
+
+export interface QueueTaskInput {
+  readonly taskId: string;
+  readonly tenantId: string;
+  readonly projectId: string;
+  readonly sessionId: string;
+}
+export interface DispatchAnswer {
+  readonly taskId: string;
+  readonly runId: string;
+  readonly commandId: string;
+}
+/** Dispatches a queue task: answers once its message is decided. A second dispatch answers the same. */
+export const dispatchUpdate = defineUpdate<DispatchAnswer, []>('dispatch');
+/** The run of a queue task has ended. */
+export const taskRunEndedSignal = defineSignal<[{ readonly runId: string }]>('taskRunEnded');
+
+// Typed search attributes: what `temporal workflow list --query` and the UI find workflows by (architecture.md 4.2).
+
+const keyword = (name: string) => defineSearchAttributeKey(name, 'KEYWORD');
+
+export const tenantKey = keyword(searchAttributeNames.tenant);
+export const projectKey = keyword(searchAttributeNames.project);
+export const sessionKey = keyword(searchAttributeNames.session);
+export const runKey = keyword(searchAttributeNames.run);
+export const taskKey = keyword(searchAttributeNames.task);
+export const stateKey = keyword(searchAttributeNames.state);
+
+interface Owner {
+  readonly tenantId: string;
+  readonly projectId: string;
+  readonly sessionId: string;
+}
+
+function ownerPairs(owner: Owner): SearchAttributePair[] {
+  return [
+    { key: tenantKey, value: owner.tenantId },
+    { key: projectKey, value: owner.projectId },
+    { key: sessionKey, value: owner.sessionId },
+  ];
+}
+
+/** What `temporal workflow list --query` finds a session's workflow by. */
+export const sessionAttributes = (owner: Owner) => new TypedSearchAttributes(ownerPairs(owner));
+
+/** What a turn's workflow is found by. */
+export const turnAttributes = (owner: Owner, runId: string, state: string) =>
+  new TypedSearchAttributes([...ownerPairs(owner), { key: runKey, value: runId }, { key: stateKey, value: state }]);
+
+/** What a queue task's workflow is found by. */
+export const queueTaskAttributes = (owner: Owner, taskId: string, state: string) =>
+  new TypedSearchAttributes([...ownerPairs(owner), { key: taskKey, value: taskId }, { key: stateKey, value: state }]);

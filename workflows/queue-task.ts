@@ -1,0 +1,61 @@
+import { ApplicationFailure, condition, setCurrentDetails, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
+import { announcements, createRecords } from './activity-proxies.js';
+import { type DispatchAnswer, dispatchUpdate, type QueueTaskInput, stateKey, taskRunEndedSignal } from './messages.js';
+
+/** How long a lost "your run has ended" goes unnoticed. */
+const safetyLookMs = 60_000;
+/** A task that is never dispatched: the workflow looks in once a day and stays. */
+const dayMs = 86_400_000;
+
+/**
+ * One per queue task, from its creation (architecture.md 4.3; thin: capacity and retries are not built yet). Waits for its dispatch, sends its
+ * message to its session under a key made of task and attempt, follows the run, and ends in exactly one terminal state.
+ */
+export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId: string; state: string }> {
+  const { taskId } = input;
+  const records = createRecords();
+  let dispatched: DispatchAnswer | undefined;
+  let dispatching: Promise<DispatchAnswer> | undefined;
+  let mustLook = false;
+  const show = (state: string) => {
+    upsertSearchAttributes([{ key: stateKey, value: state }]);
+    setCurrentDetails(state);
+  };
+
+  setHandler(dispatchUpdate, async () => {
+    dispatching ??= dispatch();
+    try {
+      dispatched = await dispatching;
+      mustLook = true;
+      return dispatched;
+    } catch (error) {
+      // The next dispatch tries again.
+      dispatching = undefined;
+      throw error;
+    }
+  });
+  setHandler(taskRunEndedSignal, () => {
+    mustLook = true;
+  });
+
+  async function dispatch(): Promise<DispatchAnswer> {
+    show('dispatched');
+    const message = await records.dispatchTask({ taskId });
+    await announcements.sendToSession(message);
+    const task = await records.followTask({ taskId });
+    if (task.runId === null) throw ApplicationFailure.retryable(`the message of ${taskId} was decided and has no run`, 'infra-failed');
+    show('running');
+    return { taskId, runId: task.runId, commandId: message.commandId };
+  }
+
+  for (;;) {
+    const task = await records.followTask({ taskId });
+    if (task.terminal) {
+      show(task.state);
+      await condition(() => dispatching === undefined || dispatched !== undefined, safetyLookMs);
+      return { taskId, state: task.state };
+    }
+    await condition(() => mustLook, task.runId === null ? dayMs : safetyLookMs);
+    mustLook = false;
+  }
+}

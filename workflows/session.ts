@@ -1,0 +1,107 @@
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  getExternalWorkflowHandle,
+  log,
+  ParentClosePolicy,
+  setCurrentDetails,
+  setHandler,
+  startChild,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { RecordActivities } from '../activities/index.js';
+import type { SendDecision } from '../domain/send-plan.js';
+import { turnWorkflowId } from '../domain/workflow-ids.js';
+import { createRecords } from './activity-proxies.js';
+import { type SessionInput, sendUpdate, steerSignal, turnAttributes, turnEndedSignal } from './messages.js';
+import { turnWorkflow } from './turn.js';
+
+const defaultIdleMs = 600_000;
+const defaultMaxUpdates = 1_000;
+
+/**
+ * One per session with something going on (architecture.md 4.1). Decides about the session's messages one after another; at most one turn is
+ * active. Holds no truth of its own: every look re-reads Postgres, so a lost wake-up heals and continue-as-new carries nothing.
+ */
+export async function sessionWorkflow(input: SessionInput): Promise<void> {
+  const idleMs = input.idleMs ?? defaultIdleMs;
+  const maxUpdates = input.maxUpdates ?? defaultMaxUpdates;
+  const records = createRecords();
+  const started = new Set<string>();
+  const steers: { runId: string; commandId: string }[] = [];
+  let updates = 0;
+  let mustLook = true;
+
+  setHandler(sendUpdate, async ({ commandId }) => {
+    updates += 1;
+    // The record steps queue up behind each other; the answer waits for none of a turn's.
+    const decided = await records.acceptMessage({ commandId });
+    noteDecision(decided);
+    return decided;
+  });
+  setHandler(turnEndedSignal, () => {
+    mustLook = true;
+  });
+
+  function noteDecision(decided: SendDecision): void {
+    if (decided.decision === 'steer') steers.push({ runId: decided.runId, commandId: decided.commandId });
+    if (decided.decision === 'turn') mustLook = true;
+  }
+
+  const isFull = () => workflowInfo().continueAsNewSuggested || updates >= maxUpdates;
+
+  for (;;) {
+    if (mustLook) {
+      mustLook = false;
+      await startActiveTurn(input, records, started);
+    }
+    while (steers.length > 0) {
+      const steer = steers.shift();
+      if (steer !== undefined) await tellTurn(steer.runId, steer.commandId);
+    }
+    const woken = await condition(() => mustLook || steers.length > 0 || isFull(), idleMs);
+    if (woken && !isFull()) continue;
+    await condition(allHandlersFinished);
+    if (isFull()) await continueAsNew<typeof sessionWorkflow>(input);
+    if (mustLook || steers.length > 0) continue;
+    const active = await startActiveTurn(input, records, started);
+    if (!active && !mustLook && steers.length === 0 && allHandlersFinished()) return;
+  }
+}
+
+/** Starts the workflow of the turn that is to run, unless it runs. Answers whether there is such a turn. */
+async function startActiveTurn(
+  input: SessionInput,
+  records: RecordActivities,
+  started: Set<string>,
+): Promise<boolean> {
+  const turn = await records.nextTurn({ sessionId: input.sessionId });
+  setCurrentDetails(turn === null ? 'idle' : `turn of ${turn.runId} is active`);
+  if (turn === null) return false;
+  if (started.has(turn.runId)) return true;
+  try {
+    await startChild(turnWorkflow, {
+      workflowId: turnWorkflowId(turn.runId),
+      args: [{ ...input, runId: turn.runId, launcher: turn.launcher }],
+      // Never awaited and never ended with its parent: the session continues as new while the turn runs.
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      typedSearchAttributes: turnAttributes(input, turn.runId, 'starting'),
+      staticSummary: `turn of session ${input.sessionId}`,
+    });
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+  started.add(turn.runId);
+  return true;
+}
+
+/** Shows the steer in the turn's history. The command is stored already, so a turn that has just ended loses nothing. */
+async function tellTurn(runId: string, commandId: string): Promise<void> {
+  try {
+    await getExternalWorkflowHandle(turnWorkflowId(runId)).signal(steerSignal, { commandId });
+  } catch (error) {
+    log.info('the turn was over before its steer was shown in its history', { runId, commandId, error: String(error) });
+  }
+}

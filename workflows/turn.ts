@@ -1,0 +1,111 @@
+import {
+  CancellationScope,
+  isCancellation,
+  log,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
+import { type AttemptDecision, decideAfterAttempt, type SupervisionVerdict } from '../domain/supervision.js';
+import { announcements, createRecords, runners, supervisor } from './activity-proxies.js';
+import { describeFailure, failureKindOf } from './failures.js';
+import { cancelUpdate, stateKey, steerSignal, type TurnInput } from './messages.js';
+
+type Finish = Extract<AttemptDecision, { kind: 'finish' }>;
+
+/** How a turn ended, as stored; a failed turn is a result, not a failed workflow. */
+export interface TurnResult {
+  readonly runId: string;
+  readonly status: string;
+  readonly attempts: number;
+}
+
+/**
+ * One per run: launch, supervise, decide, finish, announce (architecture.md 4.2). Nothing here depends on a steer or a heartbeat: both go from
+ * the API to the runner through Postgres, so a turn costs a fixed number of history events however long it lasts.
+ */
+export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
+  const { runId } = input;
+  const records = createRecords();
+  let steers = 0;
+  let epoch = 0;
+  const show = (state: string) => {
+    upsertSearchAttributes([{ key: stateKey, value: state }]);
+    setCurrentDetails(`${state}; attempt ${epoch}; steers ${steers}`);
+  };
+  setHandler(cancelUpdate, async ({ reason }) => ({
+    runId,
+    ...(await records.requestCancel({ runId, reason })),
+  }));
+  setHandler(steerSignal, () => {
+    steers += 1;
+  });
+
+  const finish = await runAttempts();
+  return CancellationScope.nonCancellable(async () => {
+    const status = finish === null ? 'superseded' : await end(finish);
+    await announcements.announceTurnEnd({ runId });
+    show(status);
+    return { runId, status, attempts: epoch };
+  });
+
+  async function runAttempts(): Promise<Finish | null> {
+    try {
+      const turn = await records.openTurn({ runId });
+      if (turn.terminal) return null;
+      let attempt = turn.attempt;
+      for (;;) {
+        epoch = attempt.epoch;
+        show('running');
+        const decision = await runAttempt(attempt, turn.maxAttempts);
+        if (decision.kind === 'leave') return null;
+        if (decision.kind === 'finish') return decision;
+        show('retrying');
+        log.warn('the attempt is tried again', { runId, epoch, reason: decision.reason });
+        await runners.stopRunner({ jobName: attempt.jobName });
+        attempt = await records.writeAttempt({ runId, epoch: epoch + 1 });
+      }
+    } catch (error) {
+      return finishAfter(error);
+    }
+  }
+
+  async function runAttempt(
+    attempt: { epoch: number; jobName: string; reused: boolean; launcher: string },
+    maxAttempts: number,
+  ): Promise<AttemptDecision> {
+    if (!attempt.reused && attempt.launcher !== 'external') {
+      await runners.launchRunner({ runId, epoch: attempt.epoch });
+    }
+    const seen = await supervisor.superviseRunner({ runId, epoch: attempt.epoch });
+    const decision = decideAfterAttempt(final(seen.verdict), {
+      epoch: attempt.epoch,
+      maxAttempts,
+      cancelRequested: seen.cancelRequested,
+    });
+    if (decision.kind === 'finish' && decision.stopRunner) await runners.stopRunner({ jobName: attempt.jobName });
+    return decision;
+  }
+
+  async function end(finish: Finish): Promise<string> {
+    const { terminalStatus, failureKind, failureMessage } = finish;
+    const finished = await records.finishTurn({ runId, end: { terminalStatus, failureKind, failureMessage } });
+    return finished.status;
+  }
+}
+
+function final(verdict: SupervisionVerdict): Exclude<SupervisionVerdict, { kind: 'wait' }> {
+  return verdict.kind === 'wait' ? { kind: 'superseded' } : verdict;
+}
+
+/** A turn that could not be run ends with the cause: a cancellation of the workflow itself, or a step that gave up. */
+function finishAfter(error: unknown): Finish {
+  const cancelled = isCancellation(error);
+  return {
+    kind: 'finish',
+    stopRunner: false,
+    terminalStatus: cancelled ? 'cancelled' : 'failed',
+    failureKind: cancelled ? 'cancelled' : failureKindOf(error),
+    failureMessage: cancelled ? 'the workflow was cancelled' : describeFailure(error),
+  };
+}
