@@ -78,21 +78,18 @@ export class Authenticator {
   }
 
   async #identifyRunner(token: string): Promise<Caller> {
-    switch (claimedAudience(token)) {
-      case tokenAudiences.launch:
-        return { kind: 'launch', claims: await this.#runnerTokens.verifyLaunch(token) };
-      case tokenAudiences.runner:
-        return { kind: 'runner', claims: await this.#runnerTokens.verifyRunner(token) };
-      case tokenAudiences.run: {
-        const claims = await this.#runnerTokens.verifyRun(token);
-        return {
-          kind: 'run',
-          runner: { runId: claims.run, epoch: claims.epoch, runnerId: claims.sub, jobName: claims.job },
-        };
-      }
-      default:
-        throw new AgentRunError('unauthorized', 'the token is not known', { details: { code: 'malformed' } });
+    const audience = claimedAudience(token);
+    if (audience === tokenAudiences.launch) {
+      return { kind: 'launch', claims: await this.#runnerTokens.verifyLaunch(token) };
     }
+    if (audience === tokenAudiences.runner) {
+      return { kind: 'runner', claims: await this.#runnerTokens.verifyRunner(token) };
+    }
+    if (audience === tokenAudiences.run) {
+      const { run: runId, epoch, sub: runnerId, job: jobName } = await this.#runnerTokens.verifyRun(token);
+      return { kind: 'run', runner: { runId, epoch, runnerId, jobName } };
+    }
+    throw new AgentRunError('unauthorized', 'the token is not known', { details: { code: 'malformed' } });
   }
 }
 

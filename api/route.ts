@@ -18,7 +18,7 @@ export interface RouteRequest<Params, Query, Body> {
   /** The request itself, for a route that reads its body on its own. */
   readonly raw: IncomingMessage;
   /** Only for a readiness that is not given; everything else throws. */
-  setStatus(status: number): void;
+  readonly setStatus: (status: number) => void;
 }
 
 /** Schema of a part that a route does not look at. */

@@ -26,13 +26,8 @@ export function requireTenant(caller: Caller, tenantId: string | undefined): voi
  * @throws AgentRunError `forbidden` when the token is for another run.
  */
 export async function runnerOf(deps: ApiDeps, caller: Caller, runId: string): Promise<RunnerIdentity> {
-  switch (caller.kind) {
-    case 'run':
-      if (caller.runner.runId !== runId) throw new AgentRunError('forbidden', 'the token is for another run');
-      return caller.runner;
-    case 'api':
-      return externalRunner(deps.pool, runId, caller.tenantId);
-    default:
-      throw new AgentRunError('unauthorized', 'this route takes a run token');
-  }
+  if (caller.kind === 'api') return externalRunner(deps.pool, runId, caller.tenantId);
+  if (caller.kind !== 'run') throw new AgentRunError('unauthorized', 'this route takes a run token');
+  if (caller.runner.runId !== runId) throw new AgentRunError('forbidden', 'the token is for another run');
+  return caller.runner;
 }

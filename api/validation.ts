@@ -55,23 +55,19 @@ function pathText(path: readonly PropertyKey[], part: string): string {
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'invalid_type':
-      return `expected ${issue.expected === 'int' ? 'an integer' : issue.expected}`;
-    case 'invalid_value':
-      return `expected ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`;
-    case 'too_small':
-      return `expected ${boundText(issue.origin)}${issue.origin === 'string' || issue.origin === 'array' ? ' of' : ''} at least ${issue.minimum}`;
-    case 'too_big':
-      return `expected ${boundText(issue.origin)}${issue.origin === 'string' || issue.origin === 'array' ? ' of' : ''} at most ${issue.maximum}`;
-    default:
-      return issue.message;
+  if (issue.code === 'invalid_type') return `expected ${issue.expected === 'int' ? 'an integer' : issue.expected}`;
+  if (issue.code === 'invalid_value') {
+    return `expected ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`;
   }
+  if (issue.message.startsWith('expected')) return issue.message;
+  if (issue.code === 'too_small') return `expected ${measured(issue.origin)} at least ${issue.minimum}`;
+  if (issue.code === 'too_big') return `expected ${measured(issue.origin)} at most ${issue.maximum}`;
+  return issue.message;
 }
 
-function boundText(origin: string): string {
-  if (origin === 'string') return 'a length';
-  return origin === 'array' ? 'a list' : 'a number of';
+function measured(origin: string): string {
+  if (origin === 'string') return 'a length of';
+  return origin === 'array' ? 'a list of' : 'a number of';
 }
 
 function kindAt(root: unknown, path: readonly PropertyKey[]): string {

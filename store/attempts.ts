@@ -175,7 +175,7 @@ async function moveLease(
   epoch: number,
 ): Promise<void> {
   await tx.query(
-    `update leases set run_id = $2, epoch = $3, lease_ms = $4, expires_at = now() + $4 * interval '1 millisecond',
+    `update leases set run_id = $2, epoch = $3, lease_ms = $4::int, expires_at = now() + $4::int * interval '1 millisecond',
        heartbeat_at = now(), progress = null where job_name = $1 and runner_id = $5`,
     [idle.jobName, runId, epoch, leaseMs, idle.runnerId],
   );

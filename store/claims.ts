@@ -41,7 +41,7 @@ export async function claim(pool: Pool, runner: RunnerIdentity, leaseMs: number)
     if (attempt.claimed_by === null) await takeAttempt(tx, runner, attempt);
     await tx.query(
       `insert into leases (job_name, run_id, epoch, runner_id, lease_ms, expires_at)
-       values ($1, $2, $3, $4, $5, now() + $5 * interval '1 millisecond')
+       values ($1, $2, $3, $4, $5::int, now() + $5::int * interval '1 millisecond')
        on conflict (job_name) do update set run_id = excluded.run_id, epoch = excluded.epoch, runner_id = excluded.runner_id,
          lease_ms = excluded.lease_ms, expires_at = excluded.expires_at, heartbeat_at = now()`,
       [runner.jobName, runner.runId, runner.epoch, runner.runnerId, leaseMs],

@@ -62,11 +62,12 @@ export async function explainFence(db: Queryable, runner: RunnerIdentity): Promi
   );
 }
 
-const externalSchema = z.object({
+const externalRowSchema = z.object({
+  launcher: z.string(),
   runId: z.string(),
   epoch: z.number(),
-  runnerId: z.string(),
-  jobName: z.string(),
+  runnerId: z.string().nullable(),
+  jobName: z.string().nullable(),
 });
 
 /**
@@ -87,15 +88,15 @@ export async function externalRunner(
       where r.run_id = $1 and ($2::text is null or r.tenant_id = $2)`,
     [runId, tenantId ?? null],
   );
-  const row = found.rows[0];
-  if (row === undefined) throw new AgentRunError('not-found', `run ${runId} does not exist`);
-  if (row.launcher !== 'external') {
+  if (found.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
+  const { launcher, ...row } = externalRowSchema.parse(found.rows[0]);
+  if (launcher !== 'external') {
     throw new AgentRunError(
       'forbidden',
       'only a run with launcher external takes an API token here; others take a run token',
     );
   }
-  const identity = externalSchema.safeParse(row);
-  if (!identity.success) throw new AgentRunError('conflict', `run ${runId} is not claimed`);
-  return identity.data;
+  const { runnerId, jobName } = row;
+  if (runnerId === null || jobName === null) throw new AgentRunError('conflict', `run ${runId} is not claimed`);
+  return { runId, epoch: row.epoch, runnerId, jobName };
 }

@@ -1,0 +1,169 @@
+import { generateKeyPairSync } from 'node:crypto';
+import { z } from 'zod';
+import { createApp } from '../../api/app.js';
+import { Authenticator } from '../../api/auth.js';
+import type { ApiDeps } from '../../api/deps.js';
+import { serve } from '../../api/serve.js';
+import type { WorkflowGateway } from '../../api/workflow-gateway.js';
+import type { DriverCapabilities } from '../../contract/runners.js';
+import type { ApiTokenSetting } from '../../infra/config/api-config.js';
+import { createLogger } from '../../infra/telemetry/logger.js';
+import { RunnerTokens } from '../../infra/tokens/runner-tokens.js';
+import { acceptMessage } from '../../store/accept-message.js';
+import type { AttemptSettings } from '../../store/attempts.js';
+import { Listener } from '../../store/listener.js';
+import { Notifier } from '../../store/notifier.js';
+import type { Pool } from '../../store/pool.js';
+import { requestCancel } from '../../store/turn-steps.js';
+import type { TestDatabase } from './postgres.js';
+
+export const adminToken = 'agr_admin_0123456789abcdef';
+export const apiTokens: readonly ApiTokenSetting[] = [
+  { name: 'admin', token: adminToken, scopes: ['admin'], tenantId: undefined },
+  { name: 'reader', token: 'agr_reader_0123456789abcdef', scopes: ['read'], tenantId: undefined },
+  { name: 'acme', token: 'agr_acme_0123456789abcdef', scopes: ['operate'], tenantId: 'acme' },
+];
+
+export const attemptSettings: AttemptSettings = {
+  launcher: 'process',
+  fingerprintOf: (backendProfile) => `fingerprint-${backendProfile}`,
+  runnerIdleTimeoutMs: 300_000,
+  runnerLifeMs: 86_400_000,
+};
+
+export const capabilities: DriverCapabilities = {
+  steer: true,
+  interrupt: true,
+  resume: 'noReplay',
+  approvals: false,
+  usage: 'total',
+  messageIds: true,
+  diff: true,
+};
+
+/** A key set with one private ES256 key. */
+export function newKeySet(kid: string): { keys: Record<string, unknown>[] } {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return { keys: [{ ...privateKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' }] };
+}
+
+/**
+ * Stands in for Temporal: the decisions are those of the real step, in the real transaction; only the workflow around it is missing.
+ */
+export function fakeGateway(pool: Pool): WorkflowGateway {
+  return {
+    send: async (_session, commandId) => (await acceptMessage(pool, attemptSettings, commandId)).decision,
+    cancelRun: async (runId, reason) => {
+      const found = await pool.query('select 1 from attempts where run_id = $1', [runId]);
+      return found.rows.length === 0
+        ? 'no-workflow'
+        : { runId, ...(await requestCancel(pool, runId, reason)) };
+    },
+    startQueueTask: () => Promise.resolve(),
+    dispatch: (task) => Promise.resolve({ taskId: task.taskId, runId: '', commandId: '' }),
+    check: () => Promise.resolve(),
+  };
+}
+
+const envelopeSchema = z.looseObject({ ok: z.boolean(), traceId: z.string() });
+
+/** An answer of the API, with its envelope. */
+export interface ApiAnswer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  /** The envelope. */
+  readonly body: z.infer<typeof envelopeSchema> & Record<string, unknown>;
+}
+
+/** A running API over a test database. */
+export interface TestApi {
+  readonly url: string;
+  readonly deps: ApiDeps;
+  /** With a body object: JSON; a string or bytes are sent as they are. Token default: admin; null sends none. */
+  call(method: string, path: string, options?: CallOptions): Promise<ApiAnswer>;
+  /** The `data` of an answer that must be 200. */
+  data<Schema extends z.ZodType>(
+    schema: Schema,
+    method: string,
+    path: string,
+    options?: CallOptions,
+  ): Promise<z.output<Schema>>;
+  stop(): Promise<void>;
+}
+
+export interface CallOptions {
+  readonly body?: unknown;
+  readonly token?: string | null;
+  readonly headers?: Record<string, string>;
+}
+
+export async function startApi(
+  database: TestDatabase,
+  overrides: { gateway?: WorkflowGateway; apiTokens?: readonly ApiTokenSetting[]; pathPrefix?: string } = {},
+): Promise<TestApi> {
+  const logger = createLogger({ name: 'test-api', level: 'silent' });
+  const runnerTokens = await RunnerTokens.fromJwks(newKeySet('test-1'));
+  const listener = new Listener(database.url, logger);
+  const notifier = new Notifier(database.pool, logger);
+  const stopping = new AbortController();
+  const deps: ApiDeps = {
+    pool: database.pool,
+    listener,
+    notifier,
+    runnerTokens,
+    authenticator: new Authenticator(overrides.apiTokens ?? apiTokens, runnerTokens),
+    gateway: overrides.gateway ?? fakeGateway(database.pool),
+    logger,
+    sourceCommit: 'test',
+    pathPrefix: overrides.pathPrefix ?? '',
+    stopping: stopping.signal,
+    checkAnswers: true,
+  };
+  listener.start();
+  const serving = await serve(createApp(deps), { host: '127.0.0.1', port: 0 });
+  const url = `http://127.0.0.1:${serving.port}`;
+  const call = (method: string, path: string, options: CallOptions = {}) =>
+    request(url, method, path, options);
+  return {
+    url,
+    deps,
+    call,
+    data: async (schema, method, path, options) => {
+      const answer = await call(method, path, options);
+      if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`);
+      return schema.parse(answer.body['data']);
+    },
+    stop: async () => {
+      stopping.abort();
+      await serving.close(1_000);
+      await notifier.close();
+      await listener.close();
+    },
+  };
+}
+
+async function request(url: string, method: string, path: string, options: CallOptions): Promise<ApiAnswer> {
+  const { body, token = adminToken, headers = {} } = options;
+  const isRaw = typeof body === 'string' || body instanceof Uint8Array;
+  const sent = body === undefined || isRaw ? body : JSON.stringify(body);
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: {
+      ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+      ...(sent === undefined ? {} : { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(sent === undefined ? {} : { body: sent }),
+    redirect: 'error',
+  });
+  const text = await response.text();
+  const isEnvelope =
+    response.headers.get('content-type')?.startsWith('application/json') === true && text !== '';
+  return {
+    status: response.status,
+    headers: response.headers,
+    text,
+    body: isEnvelope ? envelopeSchema.parse(JSON.parse(text)) : { ok: false, traceId: '' },
+  };
+}
