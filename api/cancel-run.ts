@@ -20,5 +20,6 @@ export async function cancelRun(
     await requestCancel(deps.pool, run.id, why);
   }
   deps.notifier.notify('agentrun_run', run.id);
+  deps.notifier.notify('agentrun_attempt', run.id);
   return getRun(deps.pool, run.id);
 }

@@ -34,7 +34,7 @@ export async function heartbeat(
     `with before as (
        select progress ->> 'lastEventAt' as last_event_at from leases where job_name = $1),
      beat as (
-       update leases l set expires_at = now() + $5 * interval '1 millisecond', lease_ms = $5, heartbeat_at = now(),
+       update leases l set expires_at = now() + $5::int * interval '1 millisecond', lease_ms = $5::int, heartbeat_at = now(),
          progress = coalesce($6::jsonb, l.progress)
        from runs r join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch
        where l.job_name = $1 and l.run_id = $2 and l.epoch = $3 and l.runner_id = $4
@@ -86,7 +86,7 @@ export async function idleHeartbeat(
   leaseMs: number,
 ): Promise<z.infer<typeof idleBeatSchema>> {
   const found = await pool.query(
-    `update leases l set expires_at = now() + $3 * interval '1 millisecond', lease_ms = $3, heartbeat_at = now()
+    `update leases l set expires_at = now() + $3::int * interval '1 millisecond', lease_ms = $3::int, heartbeat_at = now()
        from runners n
       where l.job_name = $1 and l.runner_id = $2 and n.job_name = $1 and n.runner_id = $2 and n.state <> 'gone'
       returning n.state, ${isoTime('l.expires_at')} as "leaseExpiresAt", ${isoTime('n.idle_until')} as "idleUntil",

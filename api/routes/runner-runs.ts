@@ -45,6 +45,7 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
         const runner = await claimant(deps, caller, runId, body.runnerId);
         const facts = await claim(pool, runner, body.leaseMs);
         notifier.notify('agentrun_run', runId);
+        notifier.notify('agentrun_attempt', runId);
         return withRunToken(deps, runner, facts);
       },
     }),
@@ -63,6 +64,7 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
           throw new AgentRunError('forbidden', 'runnerId: the token belongs to another runner');
         const facts = await heartbeat(pool, runner, { leaseMs: body.leaseMs, progress: body.progress });
         notifier.notify('agentrun_run', runId);
+        notifier.notify('agentrun_attempt', runId);
         return withRunToken(deps, runner, { runId, epoch: runner.epoch, ...facts });
       },
     }),
@@ -121,6 +123,7 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
         const runner = await runnerOf(deps, caller, runId);
         const stored = await storeOutcome(pool, runner, body);
         notifier.notify('agentrun_run', runId);
+        notifier.notify('agentrun_attempt', runId);
         notifier.notify('agentrun_runner', runner.jobName);
         return { ...stored };
       },

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { cp, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Workspace } from '../../contract/runs.js';
 import { childEnvironment } from '../config/child-environment.js';
@@ -27,13 +28,36 @@ export async function prepareWorkspace(
   await mkdir(directory, { recursive: true });
   if ((await readdir(directory)).length > 0) return;
   const repository = workspace?.repository ?? (workspace?.path === undefined ? defaultRepository : undefined);
-  if (workspace?.path === undefined && repository === undefined) return;
   const unfinished = `${directory}.unfinished`;
   await rm(unfinished, { recursive: true, force: true });
   if (workspace?.path !== undefined) await copyFolder(workspace.path, unfinished);
   else if (repository !== undefined) await clone(repository, workspace?.ref, unfinished, signal);
+  else await mkdir(unfinished);
+  await ensureRepository(unfinished, signal);
   await rm(directory, { recursive: true, force: true });
   await rename(unfinished, directory);
+}
+
+/**
+ * A folder without a history becomes a repository with one commit: agents look for the enclosing repository, which must not be one around the data
+ * folder, and a diff needs a base. Without git on this machine it stays a plain folder.
+ */
+async function ensureRepository(directory: string, signal: AbortSignal): Promise<void> {
+  if ((await stat(join(directory, '.git')).catch(() => undefined)) !== undefined) return;
+  const git = (...args: string[]) =>
+    run('git', ['-C', directory, '-c', 'user.name=AgentRun', '-c', 'user.email=agentrun@localhost', '-c', 'commit.gpgsign=false', ...args], {
+      env: childEnvironment(),
+      timeout: cloneTimeoutMs,
+      signal,
+    });
+  try {
+    await git('init', '--quiet');
+    await git('add', '--all');
+    await git('commit', '--quiet', '--allow-empty', '--no-verify', '--message', 'The workspace as the first turn found it');
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+  }
 }
 
 async function copyFolder(from: string, to: string): Promise<void> {
