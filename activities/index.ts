@@ -1,10 +1,10 @@
+import type { Launcher } from '../contract/runs.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import type { SupervisionVerdict } from '../domain/supervision.js';
-import type { CancelAnswer } from '../workflows/messages.js';
 import type { PreparedAttempt } from '../store/attempts.js';
 import type { FollowedTask, TaskMessage } from '../store/queue-task-steps.js';
 import type { FinishedTurn, OpenedTurn, TurnEnd } from '../store/turn-steps.js';
-import type { Launcher } from '../contract/runs.js';
+import type { CancelAnswer } from '../workflows/messages.js';
 
 // What workflows ask for, by kind: how each is retried stands in workflows/activity-proxies.ts.
 

@@ -66,6 +66,11 @@ async function finalErrors<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (!(error instanceof AgentRunError) || error.failureKind === 'unavailable') throw error;
     Context.current().log.info('refused', { failureKind: error.failureKind, reason: error.message });
-    throw ApplicationFailure.create({ type: error.failureKind, message: error.message, nonRetryable: true, cause: error });
+    throw ApplicationFailure.create({
+      type: error.failureKind,
+      message: error.message,
+      nonRetryable: true,
+      cause: error,
+    });
   }
 }

@@ -1,16 +1,16 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
+import { mainTaskQueue, sessionWorkflowId } from '../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
 import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
-import { mainTaskQueue, sessionWorkflowId } from '../domain/workflow-ids.js';
 import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
 import { loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { whomToNotify } from '../store/queue-task-steps.js';
 import {
-  sendUpdate,
   type SessionInput,
+  sendUpdate,
   sessionAttributes,
   taskRunEndedSignal,
   turnEndedSignal,
@@ -27,7 +27,12 @@ export interface RunnerDependencies {
   readonly launcher: Launcher;
   readonly client: Client;
   /** Makes the launch token of an attempt (decisions.md, Auth). */
-  readonly mintLaunchToken: (launch: { runId: string; epoch: number; jobId: string; jobName: string }) => Promise<string>;
+  readonly mintLaunchToken: (launch: {
+    runId: string;
+    epoch: number;
+    jobId: string;
+    jobName: string;
+  }) => Promise<string>;
 }
 
 /** Starting and ending runners, and telling sessions and tasks. */
@@ -53,7 +58,12 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       await launcher.launch(launch, Context.current().cancellationSignal);
     } catch (error) {
       if (!(error instanceof PrerequisiteError)) throw error;
-      throw ApplicationFailure.create({ type: 'prerequisite-failed', message: error.message, nonRetryable: true, cause: error });
+      throw ApplicationFailure.create({
+        type: 'prerequisite-failed',
+        message: error.message,
+        nonRetryable: true,
+        cause: error,
+      });
     }
   }
 
@@ -61,7 +71,10 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
     async launchRunner({ runId, epoch }) {
       const facts = await loadLaunchFacts(pool, runId, epoch);
       if (facts === undefined) {
-        throw ApplicationFailure.nonRetryable(`attempt ${epoch} of ${runId} has no runner job`, 'infra-failed');
+        throw ApplicationFailure.nonRetryable(
+          `attempt ${epoch} of ${runId} has no runner job`,
+          'infra-failed',
+        );
       }
       if (!facts.isCurrent) return;
       await clearTheWay(facts.jobName);

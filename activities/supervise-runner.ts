@@ -19,7 +19,11 @@ export interface SuperviseDependencies {
  * Watches one attempt and only reads (architecture.md 4.2): woken by what the runner's writes notify, looks at the process itself, and answers
  * with the first verdict that is final. A look that fails (Postgres away) is no verdict; the heartbeat goes on, so the turn does too.
  */
-export function createSuperviseActivities({ pool, listener, launcher }: SuperviseDependencies): SuperviseActivities {
+export function createSuperviseActivities({
+  pool,
+  listener,
+  launcher,
+}: SuperviseDependencies): SuperviseActivities {
   return {
     async superviseRunner({ runId, epoch }) {
       const context = Context.current();
@@ -34,7 +38,8 @@ export function createSuperviseActivities({ pool, listener, launcher }: Supervis
           if (facts === undefined) return { verdict: { kind: 'superseded' }, cancelRequested: false };
           const process = fate(await launcher.isAlive(facts.jobName), facts.nowMs);
           const verdict = judgeAttempt({ ...facts, process }, epoch);
-          if (verdict.kind !== 'wait') return { verdict, cancelRequested: facts.cancelRequestedAtMs !== null };
+          if (verdict.kind !== 'wait')
+            return { verdict, cancelRequested: facts.cancelRequestedAtMs !== null };
           context.heartbeat({
             phase: verdict.phase,
             leaseExpiresAtMs: facts.leaseExpiresAtMs,
@@ -42,7 +47,10 @@ export function createSuperviseActivities({ pool, listener, launcher }: Supervis
             lastEventType: facts.lastEventType,
           });
           const untilDeadlineMs = (verdict.nextDeadlineMs ?? Number.POSITIVE_INFINITY) - facts.nowMs;
-          await wakeUp.wait(Math.max(10, Math.min(safetyLookMs, untilDeadlineMs)), context.cancellationSignal);
+          await wakeUp.wait(
+            Math.max(10, Math.min(safetyLookMs, untilDeadlineMs)),
+            context.cancellationSignal,
+          );
         } catch (error) {
           context.cancellationSignal.throwIfAborted();
           failedLooks += 1;

@@ -55,7 +55,8 @@ function pathText(path: readonly PropertyKey[], part: string): string {
 }
 
 function expectation(issue: z.core.$ZodIssue): string {
-  if (issue.code === 'invalid_type') return `expected ${issue.expected === 'int' ? 'an integer' : issue.expected}`;
+  if (issue.code === 'invalid_type')
+    return `expected ${issue.expected === 'int' ? 'an integer' : issue.expected}`;
   if (issue.code === 'invalid_value') {
     return `expected ${issue.values.map((value) => JSON.stringify(value)).join(' or ')}`;
   }

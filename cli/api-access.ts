@@ -22,14 +22,23 @@ export function findApi(): ApiAccess {
   const apiUrl = config.apiUrl ?? stack?.apiUrl;
   if (apiUrl === undefined) {
     throw new ConfigurationError([
-      { variable: 'AGENTRUN_MGR_URL', expected: 'is not set, and no local stack was ever started here (agentrun up)' },
+      {
+        variable: 'AGENTRUN_MGR_URL',
+        expected: 'is not set, and no local stack was ever started here (agentrun up)',
+      },
     ]);
   }
   const token = config.apiToken ?? (stack === undefined ? undefined : localToken(stack.apiTokenFile));
   if (token === undefined) {
-    throw new ConfigurationError([{ variable: 'AGENTRUN_API_TOKEN', expected: 'is not set (or AGENTRUN_API_TOKEN_FILE)' }]);
+    throw new ConfigurationError([
+      { variable: 'AGENTRUN_API_TOKEN', expected: 'is not set (or AGENTRUN_API_TOKEN_FILE)' },
+    ]);
   }
-  return { client: createApiClient({ baseUrl: apiUrl, token: () => token }), apiUrl, dataDir: config.dataDir };
+  return {
+    client: createApiClient({ baseUrl: apiUrl, token: () => token }),
+    apiUrl,
+    dataDir: config.dataDir,
+  };
 }
 
 function localToken(file: string): string | undefined {

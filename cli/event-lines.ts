@@ -26,7 +26,12 @@ export function eventLines(event: RunEvent): string[] {
     case 'error':
       return labelled(payload['willRetry'] === true ? 'retrying' : 'error', text(payload['message']), 'red');
     case 'attempt_started':
-      return [styleText('gray', `· attempt ${event.attempt} started${payload['reused'] === true ? ' on the warm runner' : ''}`)];
+      return [
+        styleText(
+          'gray',
+          `· attempt ${event.attempt} started${payload['reused'] === true ? ' on the warm runner' : ''}`,
+        ),
+      ];
     case 'terminal_status':
       return terminalLines(event);
     default:
@@ -45,11 +50,16 @@ function labelled(label: string, body: string, colour: Colour): string[] {
 function commandLines(event: RunEvent): string[] {
   const { payload } = event;
   if (payload['status'] === 'inProgress') return [styleText('yellow', `$ ${text(payload['command'])}`)];
-  const lines = text(payload['output']).trimEnd().split('\n').filter((line) => line !== '');
+  const lines = text(payload['output'])
+    .trimEnd()
+    .split('\n')
+    .filter((line) => line !== '');
   const shown = lines.slice(-outputLines).map((line) => styleText('gray', `  ${line}`));
-  const cut = lines.length > outputLines ? [styleText('gray', `  … ${lines.length - outputLines} lines more`)] : [];
+  const cut =
+    lines.length > outputLines ? [styleText('gray', `  … ${lines.length - outputLines} lines more`)] : [];
   const exitCode = payload['exitCode'];
-  const failed = typeof exitCode === 'number' && exitCode !== 0 ? [styleText('red', `  exit code ${exitCode}`)] : [];
+  const failed =
+    typeof exitCode === 'number' && exitCode !== 0 ? [styleText('red', `  exit code ${exitCode}`)] : [];
   return [...cut, ...shown, ...failed];
 }
 
@@ -64,7 +74,10 @@ function fileLines(event: RunEvent): string[] {
 
 function terminalLines(event: RunEvent): string[] {
   const status = text(event.payload['terminalStatus']);
-  const why = event.payload['failureKind'] === null ? '' : ` (${text(event.payload['failureKind'])}: ${text(event.payload['message'])})`;
+  const why =
+    event.payload['failureKind'] === null
+      ? ''
+      : ` (${text(event.payload['failureKind'])}: ${text(event.payload['message'])})`;
   return [styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${why}`)];
 }
 

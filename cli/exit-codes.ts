@@ -24,7 +24,10 @@ export function explainError(error: unknown): { line: string; code: ExitCode } {
   if (error instanceof ApiError) {
     const line = `${error.failureKind}: ${error.message}`;
     if (error.status === 400) return { line, code: exitCodes.usage };
-    return { line, code: error.status >= 500 || error.status === 429 ? exitCodes.unavailable : exitCodes.refused };
+    return {
+      line,
+      code: error.status >= 500 || error.status === 429 ? exitCodes.unavailable : exitCodes.refused,
+    };
   }
   return { line: error instanceof Error ? error.message : String(error), code: exitCodes.failed };
 }

@@ -33,5 +33,6 @@ export class WatchCursorFile {
 /** Parses `--after RUN:SEQ`. */
 export function parseCursor(text: string): WatchCursor | undefined {
   const [runId, seq] = text.split(':');
-  return cursorSchema.safeParse({ runId, seq: seq === undefined || seq === '' ? Number.NaN : Number(seq) }).data;
+  return cursorSchema.safeParse({ runId, seq: seq === undefined || seq === '' ? Number.NaN : Number(seq) })
+    .data;
 }

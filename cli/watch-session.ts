@@ -53,11 +53,21 @@ export async function watchSession(options: WatchOptions): Promise<string | null
 async function readPage(options: WatchOptions, cursor: WatchCursor | null): Promise<EventPage | undefined> {
   for (;;) {
     try {
-      return await options.client.request(eventPageSchema, 'GET', ['api', 'v1', 'sessions', options.sessionId, 'trace'], {
-        query: { afterSeq: cursor?.seq ?? 0, limit: pageLimit, waitMs, ...(cursor === null ? {} : { runId: cursor.runId }) },
-        timeoutMs: waitMs + 10_000,
-        signal: options.signal,
-      });
+      return await options.client.request(
+        eventPageSchema,
+        'GET',
+        ['api', 'v1', 'sessions', options.sessionId, 'trace'],
+        {
+          query: {
+            afterSeq: cursor?.seq ?? 0,
+            limit: pageLimit,
+            waitMs,
+            ...(cursor === null ? {} : { runId: cursor.runId }),
+          },
+          timeoutMs: waitMs + 10_000,
+          signal: options.signal,
+        },
+      );
     } catch (error) {
       if (options.signal.aborted) return undefined;
       // A watcher outlives a restart of the API; a refusal is final.
@@ -73,9 +83,14 @@ async function nextRun(
   options: WatchOptions,
   endedRunId: string | null,
 ): Promise<{ runId: string } | 'wait' | 'ended'> {
-  const session = await options.client.request(sessionSummarySchema, 'GET', ['api', 'v1', 'sessions', options.sessionId], {
-    signal: options.signal,
-  });
+  const session = await options.client.request(
+    sessionSummarySchema,
+    'GET',
+    ['api', 'v1', 'sessions', options.sessionId],
+    {
+      signal: options.signal,
+    },
+  );
   const latest = session.activeRunId ?? session.lastRunId;
   if (latest !== null && latest !== endedRunId) return { runId: latest };
   if (session.active || session.queuedTurns > 0) return 'wait';

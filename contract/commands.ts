@@ -1,8 +1,13 @@
 import { z } from 'zod';
-import { jsonObjectSchema } from './json.js';
 import { runFailureKindSchema } from './failure-kinds.js';
-import { commandStateSchema, commandTypeSchema, steerDeliverySchema, terminalStatusSchema } from './states.js';
+import { jsonObjectSchema } from './json.js';
 import { textSchema } from './runs.js';
+import {
+  commandStateSchema,
+  commandTypeSchema,
+  steerDeliverySchema,
+  terminalStatusSchema,
+} from './states.js';
 
 const inputItemSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('text'), text: textSchema }),
@@ -30,7 +35,9 @@ export type CommandPayload = z.infer<typeof commandPayloadSchema>;
 /** The text of a payload, for logs of the agent and for plain commands. */
 export function payloadText(payload: CommandPayload): string {
   if (payload.prompt !== undefined && payload.prompt.trim() !== '') return payload.prompt.trim();
-  return (payload.input ?? []).map((item) => (item.type === 'text' ? item.text : `[${item.type}]`)).join('\n');
+  return (payload.input ?? [])
+    .map((item) => (item.type === 'text' ? item.text : `[${item.type}]`))
+    .join('\n');
 }
 
 export const idempotencyKeySchema = z.string().trim().min(1).max(200);

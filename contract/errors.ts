@@ -1,5 +1,5 @@
-import type { JsonObject } from './json.js';
 import { type RequestFailureKind, requestFailureKinds } from './failure-kinds.js';
+import type { JsonObject } from './json.js';
 
 /**
  * An error with a word of the registry. Its message is shown to callers: it never holds SQL, stack or a secret.

@@ -16,7 +16,10 @@ export type IdPrefix = (typeof idPrefixes)[keyof typeof idPrefixes];
 const generatedId = (prefix: IdPrefix) =>
   z
     .string()
-    .regex(new RegExp(`^${prefix}_[0-9a-hjkmnp-tv-z]{26}$`), `expected an id of the form ${prefix}_<26 characters>`);
+    .regex(
+      new RegExp(`^${prefix}_[0-9a-hjkmnp-tv-z]{26}$`),
+      `expected an id of the form ${prefix}_<26 characters>`,
+    );
 
 /** A caller-chosen session id (decisions.md): one safe path segment of at most 128 characters. */
 export const sessionIdSchema = z

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { commandRecordSchema } from './commands.js';
-import { runRecordSchema, textSchema } from './runs.js';
 import { runnerJobIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
+import { runRecordSchema, textSchema } from './runs.js';
 
 const leaseMsSchema = z.number().int().min(1_000).max(600_000).default(60_000);
 

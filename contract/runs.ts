@@ -40,7 +40,9 @@ export const createRunSchema = z.strictObject({
 export type CreateRun = z.infer<typeof createRunSchema>;
 
 /** `run` of a send: the same fields, none required. */
-export const sendRunSchema = createRunSchema.extend({ backendProfile: backendProfileSchema.optional() }).partial();
+export const sendRunSchema = createRunSchema
+  .extend({ backendProfile: backendProfileSchema.optional() })
+  .partial();
 export type SendRun = z.infer<typeof sendRunSchema>;
 
 /** How a run gets its runner: a local process, a Kubernetes Job, or a runner that somebody else starts. */

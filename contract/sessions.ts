@@ -1,9 +1,17 @@
 import { z } from 'zod';
 import { commandPayloadSchema, commandRecordSchema, idempotencyKeySchema } from './commands.js';
+import { executionPolicyInputSchema } from './execution-policy.js';
 import { sessionIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
-import { labelsSchema, launcherSchema, runRecordSchema, runResultSchema, sendRunSchema, textSchema, workspaceSchema } from './runs.js';
-import { executionPolicyInputSchema } from './execution-policy.js';
+import {
+  labelsSchema,
+  launcherSchema,
+  runRecordSchema,
+  runResultSchema,
+  sendRunSchema,
+  textSchema,
+  workspaceSchema,
+} from './runs.js';
 import { backendProfileSchema, runnerJobPhaseSchema, sessionExecutionStateSchema } from './states.js';
 
 /** A relative folder below the agent's home; no `..`, not absolute (contract.md oddity 19). */
@@ -147,7 +155,9 @@ export const sendSchema = z
     whenBusy: whenBusySchema.default('steer'),
   })
   .refine(
-    (body) => body.payload !== undefined || [body.prompt, body.message, body.text].some((text) => (text?.trim() ?? '') !== ''),
+    (body) =>
+      body.payload !== undefined ||
+      [body.prompt, body.message, body.text].some((text) => (text?.trim() ?? '') !== ''),
     { message: 'expected a payload object or a non-blank prompt, message or text', path: ['prompt'] },
   );
 export type SendBody = z.infer<typeof sendSchema>;

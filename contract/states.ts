@@ -21,7 +21,13 @@ export const steerDeliverySchema = z.enum(['pending', 'acknowledged', 'delivered
 export type SteerDelivery = z.infer<typeof steerDeliverySchema>;
 
 /** States of a queue task (decisions.md, States). */
-export const queueTaskStateSchema = z.enum(['queued', 'dispatched', 'running', ...terminalStatuses, 'expired']);
+export const queueTaskStateSchema = z.enum([
+  'queued',
+  'dispatched',
+  'running',
+  ...terminalStatuses,
+  'expired',
+]);
 export type QueueTaskState = z.infer<typeof queueTaskStateSchema>;
 
 export const sessionExecutionStateSchema = z.enum(['idle', 'starting', 'running', 'waiting', 'evicted']);

@@ -15,12 +15,23 @@ export interface SendFacts {
   readonly queuedTurns: number;
 }
 
-export type TurnReason = 'no-session' | 'no-active-turn' | 'turn-ended' | 'queued-behind' | 'asked-to-queue' | 'interrupts';
+export type TurnReason =
+  | 'no-session'
+  | 'no-active-turn'
+  | 'turn-ended'
+  | 'queued-behind'
+  | 'asked-to-queue'
+  | 'interrupts';
 
 /** The decision about a message. `queued`: the turn waits for the active one; `interrupt`: which is cancelled first. */
 export type SendVerdict =
   | { readonly kind: 'steer'; readonly runId: string; readonly reason: 'active-turn-running' }
-  | { readonly kind: 'turn'; readonly queued: boolean; readonly interrupt: boolean; readonly reason: TurnReason }
+  | {
+      readonly kind: 'turn';
+      readonly queued: boolean;
+      readonly interrupt: boolean;
+      readonly reason: TurnReason;
+    }
   | {
       readonly kind: 'refuse';
       readonly failureKind: 'session-busy' | 'session-store-evicted';
@@ -74,5 +85,10 @@ export function decideSend(facts: SendFacts, whenBusy: WhenBusy): SendVerdict {
 /** The decision about a message as the session's step stored it; what the `send` Update answers. */
 export type SendDecision =
   | { readonly decision: 'steer'; readonly runId: string; readonly commandId: string }
-  | { readonly decision: 'turn'; readonly runId: string; readonly commandId: string; readonly queued: boolean }
+  | {
+      readonly decision: 'turn';
+      readonly runId: string;
+      readonly commandId: string;
+      readonly queued: boolean;
+    }
   | { readonly decision: 'refused'; readonly failureKind: string; readonly message: string };

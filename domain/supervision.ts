@@ -37,7 +37,11 @@ export type SupervisionVerdict =
   | { readonly kind: 'runner-gone'; readonly begun: boolean }
   | { readonly kind: 'never-claimed' }
   | { readonly kind: 'lease-lost'; readonly begun: boolean }
-  | { readonly kind: 'timeout'; readonly timeoutKind: 'first-output' | 'idle' | 'hard'; readonly limitMs: number }
+  | {
+      readonly kind: 'timeout';
+      readonly timeoutKind: 'first-output' | 'idle' | 'hard';
+      readonly limitMs: number;
+    }
   | { readonly kind: 'cancel-overdue' };
 
 export type AttemptPhase = 'starting' | 'claimed' | 'running' | 'lease-expired' | 'cancelling';
@@ -65,7 +69,10 @@ export const cancelGraceMs = 15_000;
  */
 export function judgeAttempt(facts: SupervisionFacts, epoch: number): SupervisionVerdict {
   const { nowMs, policy } = facts;
-  if (['completed', 'failed', 'blocked', 'cancelled'].includes(facts.runStatus) || facts.currentEpoch !== epoch) {
+  if (
+    ['completed', 'failed', 'blocked', 'cancelled'].includes(facts.runStatus) ||
+    facts.currentEpoch !== epoch
+  ) {
     return { kind: 'superseded' };
   }
   if (facts.outcome !== null) return { kind: 'outcome', outcome: facts.outcome };
@@ -76,7 +83,8 @@ export function judgeAttempt(facts: SupervisionFacts, epoch: number): Supervisio
     deadlines.push(deadlineMs);
     return false;
   };
-  if (facts.process.state === 'gone' && passed(facts.process.sinceMs + lastWordMs)) return { kind: 'runner-gone', begun };
+  if (facts.process.state === 'gone' && passed(facts.process.sinceMs + lastWordMs))
+    return { kind: 'runner-gone', begun };
   if (facts.cancelRequestedAtMs !== null && passed(facts.cancelRequestedAtMs + cancelGraceMs)) {
     return { kind: 'cancel-overdue' };
   }
@@ -159,7 +167,10 @@ export function decideAfterAttempt(
       }
       return failed('runner-never-claimed', 'no runner claimed the run within the claim timeout');
     case 'timeout':
-      return failed(`${verdict.timeoutKind}-timeout`, `the ${verdict.timeoutKind} limit of ${verdict.limitMs} ms has passed`);
+      return failed(
+        `${verdict.timeoutKind}-timeout`,
+        `the ${verdict.timeoutKind} limit of ${verdict.limitMs} ms has passed`,
+      );
     case 'cancel-overdue':
       return cancelled('the runner did not answer the cancel and was ended');
   }
@@ -170,5 +181,11 @@ function failed(failureKind: RunFailureKind, failureMessage: string): AttemptDec
 }
 
 function cancelled(failureMessage: string): AttemptDecision {
-  return { kind: 'finish', stopRunner: true, terminalStatus: 'cancelled', failureKind: 'cancelled', failureMessage };
+  return {
+    kind: 'finish',
+    stopRunner: true,
+    terminalStatus: 'cancelled',
+    failureKind: 'cancelled',
+    failureMessage,
+  };
 }

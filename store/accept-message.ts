@@ -2,7 +2,13 @@ import { z } from 'zod';
 import { commandPayloadSchema } from '../contract/commands.js';
 import { type ExecutionPolicy, executionPolicySchema } from '../contract/execution-policy.js';
 import { idPrefixes } from '../contract/ids.js';
-import { type CreateRun, createRunSchema, type Launcher, type SendRun, sendRunSchema } from '../contract/runs.js';
+import {
+  type CreateRun,
+  createRunSchema,
+  type Launcher,
+  type SendRun,
+  sendRunSchema,
+} from '../contract/runs.js';
 import { whenBusySchema } from '../contract/sessions.js';
 import { decideSend, type SendDecision } from '../domain/send-plan.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
@@ -43,7 +49,9 @@ export async function acceptMessage(
   commandId: string,
 ): Promise<AcceptedMessage> {
   return withTransaction(pool, async (tx) => {
-    const found = await tx.query('select * from session_messages where command_id = $1 for update', [commandId]);
+    const found = await tx.query('select * from session_messages where command_id = $1 for update', [
+      commandId,
+    ]);
     if (found.rows.length === 0) return refuse('not-found', 'this message was never stored');
     const message = messageRowSchema.parse(found.rows[0]);
     if (message.decision !== null) return { decision: message.decision, touchedRunIds: [], attempt: null };
@@ -63,7 +71,11 @@ export interface AcceptedMessage {
   readonly attempt: PreparedAttempt | null;
 }
 
-async function decide(tx: Transaction, settings: AttemptSettings, message: Message): Promise<AcceptedMessage> {
+async function decide(
+  tx: Transaction,
+  settings: AttemptSettings,
+  message: Message,
+): Promise<AcceptedMessage> {
   const situation = await loadSendFacts(tx, message.session_id, true);
   const problem = ownershipProblem(message, situation);
   if (problem !== undefined) return problem;
@@ -104,9 +116,13 @@ function ownershipProblem(message: Message, situation: SendSituation): AcceptedM
   if (situation.owner === null) {
     const run = message.body.run;
     if (run?.tenantId !== undefined && run.projectId !== undefined) return undefined;
-    return refuse('not-found', `session ${message.session_id} does not exist; create it, or send run.tenantId and run.projectId`);
+    return refuse(
+      'not-found',
+      `session ${message.session_id} does not exist; create it, or send run.tenantId and run.projectId`,
+    );
   }
-  if (situation.owner.tenantId !== message.tenant_id) return refuse('not-found', `session ${message.session_id} does not exist`);
+  if (situation.owner.tenantId !== message.tenant_id)
+    return refuse('not-found', `session ${message.session_id} does not exist`);
   const { projectId, backendProfile } = message.body.run ?? {};
   if (projectId !== undefined && projectId !== situation.owner.projectId) {
     return refuse('conflict', `run.projectId: the session belongs to project ${situation.owner.projectId}`);
@@ -142,7 +158,8 @@ async function createSessionFromRun(tx: Transaction, message: Message, body: Sen
   await tx.query(
     `insert into sessions (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, workspace, execution_policy,
        metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Bound', now() + interval '30 days')`,
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Bound', now() + interval '30 days')
+     on conflict (session_id) do nothing`,
     [
       message.session_id,
       message.tenant_id,
@@ -169,7 +186,10 @@ export async function insertRun(
     'select execution_policy from sessions where session_id = $1',
     [sessionId],
   );
-  const policy = executionPolicySchema.parse({ ...session.rows[0]?.execution_policy, ...body.executionPolicy });
+  const policy = executionPolicySchema.parse({
+    ...session.rows[0]?.execution_policy,
+    ...body.executionPolicy,
+  });
   await tx.query(
     `insert into runs (run_id, tenant_id, project_id, session_id, conversation_id, session_metadata, backend_profile, provider_id,
        launcher, execution_policy, workspace, labels, metadata, thread_id, traceparent)
@@ -195,7 +215,12 @@ export async function insertRun(
 
 const jsonOrNull = (value: unknown) => (value === undefined ? null : JSON.stringify(value));
 
-async function insertCommand(tx: Transaction, message: Message, runId: string, type: 'turn' | 'steer'): Promise<void> {
+async function insertCommand(
+  tx: Transaction,
+  message: Message,
+  runId: string,
+  type: 'turn' | 'steer',
+): Promise<void> {
   await addCommand(tx, {
     commandId: message.command_id,
     runId,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { executionPolicySchema } from '../contract/execution-policy.js';
 import { idPrefixes } from '../contract/ids.js';
 import type { Launcher } from '../contract/runs.js';
+import { appendEvents } from './events.js';
 import { newId } from './new-id.js';
 import type { Transaction } from './pool.js';
 
@@ -26,7 +27,10 @@ export interface PreparedAttempt {
 }
 
 /** Deterministic per attempt, so that a launch that is repeated finds the runner that exists (architecture.md 4.2). */
-export const jobNameOf = (runId: string, epoch: number) => `agentrun-${runId.slice(idPrefixes.run.length + 1)}-${epoch}`;
+export const jobNameOf = (runId: string, epoch: number) =>
+  `agentrun-${runId.slice(idPrefixes.run.length + 1)}-${epoch}`;
+
+const modeOf = (epoch: number) => (epoch === 1 ? 'start' : 'resume');
 
 const runRowSchema = z.object({
   session_id: z.string(),
@@ -56,19 +60,13 @@ export async function prepareAttempt(
   );
   const run = runRowSchema.parse(row.rows[0]);
   if (run.current_epoch >= epoch) return existingAttempt(tx, runId, epoch, run.launcher);
-  const idle = run.launcher === 'external' ? undefined : await takeIdleRunner(tx, settings, run, runId, epoch);
+  const idle =
+    run.launcher === 'external' ? undefined : await takeIdleRunner(tx, settings, run, runId, epoch);
   const jobName = idle?.jobName ?? jobNameOf(runId, epoch);
   await tx.query(
     `insert into attempts (run_id, epoch, job_name, mode, claim_deadline_at, claimed_by, claimed_at)
      values ($1, $2, $3, $4, now() + $5 * interval '1 millisecond', $6, case when $6::text is null then null else now() end)`,
-    [
-      runId,
-      epoch,
-      jobName,
-      epoch === 1 ? 'start' : 'resume',
-      run.execution_policy.claimTimeoutMs,
-      idle?.runnerId ?? null,
-    ],
+    [runId, epoch, jobName, modeOf(epoch), run.execution_policy.claimTimeoutMs, idle?.runnerId ?? null],
   );
   await tx.query(
     `update runs set current_epoch = $2, updated_at = now(),
@@ -92,7 +90,15 @@ export async function prepareAttempt(
       ],
     );
   }
-  if (idle !== undefined) await moveLease(tx, run.execution_policy.leaseMs, idle, runId, epoch);
+  if (idle !== undefined) {
+    await moveLease(tx, run.execution_policy.leaseMs, idle, runId, epoch);
+    await appendEvents(tx, runId, epoch, [
+      {
+        type: 'attempt_started',
+        payload: { attempt: epoch, runnerId: idle.runnerId, mode: modeOf(epoch), reused: true },
+      },
+    ]);
+  }
   return { runId, epoch, jobName, reused: idle !== undefined, launcher: run.launcher };
 }
 
@@ -182,7 +188,10 @@ async function moveLease(
 }
 
 /** A job of this session other than `jobName` that is not known to be gone: must be, before a new process opens the thread. */
-export async function otherRunnersOfSession(tx: Pick<Transaction, 'query'>, jobName: string): Promise<string[]> {
+export async function otherRunnersOfSession(
+  tx: Pick<Transaction, 'query'>,
+  jobName: string,
+): Promise<string[]> {
   const found = await tx.query<{ job_name: string }>(
     `select o.job_name from runners n join runners o on o.session_id = n.session_id and o.job_name <> n.job_name
       where n.job_name = $1 and o.state <> 'gone' and o.launcher = n.launcher`,
@@ -193,5 +202,8 @@ export async function otherRunnersOfSession(tx: Pick<Transaction, 'query'>, jobN
 
 /** Records that a runner's processes or pod are proven gone. */
 export async function markRunnerGone(tx: Pick<Transaction, 'query'>, jobName: string): Promise<void> {
-  await tx.query(`update runners set state = 'gone', updated_at = now() where job_name = $1 and state <> 'gone'`, [jobName]);
+  await tx.query(
+    `update runners set state = 'gone', updated_at = now() where job_name = $1 and state <> 'gone'`,
+    [jobName],
+  );
 }

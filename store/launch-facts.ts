@@ -16,7 +16,11 @@ const launchRowSchema = z.object({
 export type LaunchFacts = z.infer<typeof launchRowSchema>;
 
 /** What a launcher needs to know about an attempt. `isCurrent` is false once another attempt or the end of the run came first. */
-export async function loadLaunchFacts(db: Queryable, runId: string, epoch: number): Promise<LaunchFacts | undefined> {
+export async function loadLaunchFacts(
+  db: Queryable,
+  runId: string,
+  epoch: number,
+): Promise<LaunchFacts | undefined> {
   const found = await db.query(
     `select j.job_id as "jobId", j.job_name as "jobName", r.run_id as "runId", j.epoch, r.session_id as "sessionId",
        r.backend_profile as "backendProfile", r.workspace, (r.execution_policy ->> 'leaseMs')::int as "leaseMs",

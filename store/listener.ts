@@ -159,10 +159,10 @@ export class Listener {
   }
 
   #wake(name: string): void {
-    for (const callback of [...(this.#callbacks.get(name) ?? [])]) callback();
+    for (const callback of this.#callbacks.get(name) ?? []) callback();
   }
 
   #wakeAll(): void {
-    for (const name of [...this.#callbacks.keys()]) this.#wake(name);
+    for (const name of this.#callbacks.keys()) this.#wake(name);
   }
 }

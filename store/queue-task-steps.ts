@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
-import { idPrefixes } from '../contract/ids.js';
-import { executionPolicyInputSchema } from '../contract/execution-policy.js';
 import { AgentRunError } from '../contract/errors.js';
-import { isTerminalState, queueTaskStateSchema, runStatusSchema } from '../contract/states.js';
+import { executionPolicyInputSchema } from '../contract/execution-policy.js';
+import { idPrefixes } from '../contract/ids.js';
 import { jsonObjectSchema } from '../contract/json.js';
 import { labelsSchema, workspaceSchema } from '../contract/runs.js';
+import { isTerminalState, queueTaskStateSchema, runStatusSchema } from '../contract/states.js';
 import type { MessageBody } from './accept-message.js';
 import { newId } from './new-id.js';
 import { type Pool, withTransaction } from './pool.js';
@@ -39,14 +39,19 @@ export interface TaskMessage {
  *
  * @throws AgentRunError `conflict` when the task has ended.
  */
-export async function dispatchTask(pool: Pool, taskId: string, notifyWorkflowId: string): Promise<TaskMessage> {
+export async function dispatchTask(
+  pool: Pool,
+  taskId: string,
+  notifyWorkflowId: string,
+): Promise<TaskMessage> {
   return withTransaction(pool, async (tx) => {
     const found = await tx.query('select * from queue_tasks where task_id = $1 for update', [taskId]);
     if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
     const task = taskRowSchema.parse(found.rows[0]);
     const message = { sessionId: task.session_id, tenantId: task.tenant_id, projectId: task.project_id };
     if (task.latest_command_id !== null) return { commandId: task.latest_command_id, ...message };
-    if (isTerminalState(task.state)) throw new AgentRunError('conflict', `queue task ${taskId} is ${task.state}`);
+    if (isTerminalState(task.state))
+      throw new AgentRunError('conflict', `queue task ${taskId} is ${task.state}`);
     const commandId = newId(idPrefixes.command);
     const body: MessageBody = {
       payload: task.payload,
@@ -88,7 +93,9 @@ export async function dispatchTask(pool: Pool, taskId: string, notifyWorkflowId:
 const followedSchema = z.object({
   state: queueTaskStateSchema,
   latest_command_id: z.string().nullable(),
-  decision: z.object({ decision: z.string(), runId: z.string().optional(), message: z.string().optional() }).nullable(),
+  decision: z
+    .object({ decision: z.string(), runId: z.string().optional(), message: z.string().optional() })
+    .nullable(),
   run_status: runStatusSchema.nullable(),
   failure_kind: z.string().nullable(),
   failure_message: z.string().nullable(),
@@ -117,12 +124,22 @@ export async function followTask(pool: Pool, taskId: string): Promise<FollowedTa
     const runId = task.decision?.runId ?? null;
     if (isTerminalState(task.state)) return { state: task.state, terminal: true, runId };
     if (task.decision?.decision === 'refused') {
-      await endTask(tx, taskId, { state: 'failed', kind: 'infra-failed', message: task.decision.message ?? null, runId });
+      await endTask(tx, taskId, {
+        state: 'failed',
+        kind: 'infra-failed',
+        message: task.decision.message ?? null,
+        runId,
+      });
       return { state: 'failed', terminal: true, runId };
     }
     if (runId === null || task.run_status === null) return { state: task.state, terminal: false, runId };
     if (isTerminalState(task.run_status)) {
-      await endTask(tx, taskId, { state: task.run_status, kind: task.failure_kind, message: task.failure_message, runId });
+      await endTask(tx, taskId, {
+        state: task.run_status,
+        kind: task.failure_kind,
+        message: task.failure_message,
+        runId,
+      });
       return { state: task.run_status, terminal: true, runId };
     }
     await tx.query(
@@ -149,7 +166,12 @@ async function endTask(
 export async function whomToNotify(
   pool: Pool,
   runId: string,
-): Promise<{ sessionId: string; tenantId: string; projectId: string; notifyWorkflowId: string | null } | null> {
+): Promise<{
+  sessionId: string;
+  tenantId: string;
+  projectId: string;
+  notifyWorkflowId: string | null;
+} | null> {
   const found = await pool.query<{
     sessionId: string;
     tenantId: string;

@@ -97,6 +97,7 @@ export async function externalRunner(
     );
   }
   const { runnerId, jobName } = row;
-  if (runnerId === null || jobName === null) throw new AgentRunError('conflict', `run ${runId} is not claimed`);
+  if (runnerId === null || jobName === null)
+    throw new AgentRunError('conflict', `run ${runId} is not claimed`);
   return { runId, epoch: row.epoch, runnerId, jobName };
 }

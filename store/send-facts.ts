@@ -1,6 +1,6 @@
 import { z } from 'zod';
-import type { SendFacts } from '../domain/send-plan.js';
 import { isTerminalState, runStatusSchema } from '../contract/states.js';
+import type { SendFacts } from '../domain/send-plan.js';
 import type { Queryable } from './pool.js';
 
 const sessionRowSchema = z.object({
@@ -20,7 +20,11 @@ const activeRowSchema = z.object({
 /** What {@link loadSendFacts} found: the facts and whom the session belongs to. */
 export interface SendSituation {
   readonly facts: SendFacts;
-  readonly owner: { readonly tenantId: string; readonly projectId: string; readonly backendProfile: string } | null;
+  readonly owner: {
+    readonly tenantId: string;
+    readonly projectId: string;
+    readonly backendProfile: string;
+  } | null;
 }
 
 /**
@@ -71,6 +75,10 @@ export async function loadSendFacts(db: Queryable, sessionId: string, lock: bool
             },
       queuedTurns: queued.rows[0]?.queued ?? 0,
     },
-    owner: { tenantId: session.tenant_id, projectId: session.project_id, backendProfile: session.backend_profile },
+    owner: {
+      tenantId: session.tenant_id,
+      projectId: session.project_id,
+      backendProfile: session.backend_profile,
+    },
   };
 }

@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import { idPrefixes } from '../contract/ids.js';
+import { type Outcome, outcomeSchema } from '../contract/commands.js';
 import { executionPolicySchema } from '../contract/execution-policy.js';
-import { outcomeSchema, type Outcome } from '../contract/commands.js';
+import type { RunFailureKind } from '../contract/failure-kinds.js';
+import { idPrefixes } from '../contract/ids.js';
 import type { Launcher } from '../contract/runs.js';
 import { isTerminalState, type RunStatus, runStatusSchema } from '../contract/states.js';
-import type { RunFailureKind } from '../contract/failure-kinds.js';
 import type { SupervisionFacts } from '../domain/supervision.js';
 import { activateTurn, addCommand } from './accept-message.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
@@ -129,7 +129,8 @@ export interface FinishedTurn {
 export async function finishTurn(pool: Pool, runId: string, end: TurnEnd): Promise<FinishedTurn> {
   return withTransaction(pool, async (tx) => {
     const run = await lockSessionAndRun(tx, runId);
-    if (isTerminalState(run.status)) return { status: run.status, nextCommandIds: await nextTurnCommands(tx, run.run_id) };
+    if (isTerminalState(run.status))
+      return { status: run.status, nextCommandIds: await nextTurnCommands(tx, run.run_id) };
     await tx.query(
       `update runs set status = $2, terminal_status = $2, failure_kind = $3, failure_message = $4, is_open = false,
          finished_at = now(), updated_at = now() where run_id = $1`,
@@ -159,7 +160,11 @@ export async function finishTurn(pool: Pool, runId: string, end: TurnEnd): Promi
     await appendEvents(tx, runId, run.current_epoch, [
       {
         type: 'terminal_status',
-        payload: { terminalStatus: end.terminalStatus, failureKind: end.failureKind, message: end.failureMessage },
+        payload: {
+          terminalStatus: end.terminalStatus,
+          failureKind: end.failureKind,
+          message: end.failureMessage,
+        },
       },
     ]);
     await tx.query('update run_log set closed_at = now() where run_id = $1', [runId]);
@@ -186,7 +191,11 @@ export interface ActiveTurn {
  * The session's active turn after a look at everything stored: the one that is active; else the messages that came too late for the last
  * turn (the first becomes a turn, the others steer it, in order); else the oldest queued turn; else none. Heals a lost wake-up.
  */
-export async function nextTurn(pool: Pool, settings: AttemptSettings, sessionId: string): Promise<ActiveTurn | null> {
+export async function nextTurn(
+  pool: Pool,
+  settings: AttemptSettings,
+  sessionId: string,
+): Promise<ActiveTurn | null> {
   return withTransaction(pool, async (tx) => {
     const session = await tx.query<{ active_run_id: string | null }>(
       'select active_run_id from sessions where session_id = $1 for update',
@@ -195,7 +204,8 @@ export async function nextTurn(pool: Pool, settings: AttemptSettings, sessionId:
     if (session.rows.length === 0) return null;
     const active = await liveRun(tx, session.rows[0]?.active_run_id ?? null);
     if (active !== null) return active;
-    const runId = (await turnFromLateSteers(tx, settings, sessionId)) ?? (await oldestQueuedRun(tx, sessionId));
+    const runId =
+      (await turnFromLateSteers(tx, settings, sessionId)) ?? (await oldestQueuedRun(tx, sessionId));
     if (runId === null) return null;
     const attempt = await activateTurn(tx, settings, runId);
     return { runId, launcher: attempt.launcher, attempt };
@@ -246,7 +256,10 @@ async function turnFromLateSteers(
       payload: steer.payload,
       idempotencyKey: null,
     });
-    await tx.query('update commands set next_command_id = $2 where command_id = $1', [steer.command_id, commandId]);
+    await tx.query('update commands set next_command_id = $2 where command_id = $1', [
+      steer.command_id,
+      commandId,
+    ]);
   }
   return runId;
 }
@@ -302,6 +315,10 @@ export async function cancelPendingRun(pool: Pool, runId: string, reason: string
     return changed.rowCount === 1;
   });
   if (!waits) return false;
-  await finishTurn(pool, runId, { terminalStatus: 'cancelled', failureKind: 'cancelled', failureMessage: reason });
+  await finishTurn(pool, runId, {
+    terminalStatus: 'cancelled',
+    failureKind: 'cancelled',
+    failureMessage: reason,
+  });
   return true;
 }

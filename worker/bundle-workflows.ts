@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
-import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 import type { Tracing } from '../infra/telemetry/tracing.js';
+import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 
 /** Bundles the workflow code with the same plugin that the worker has, or its interceptors would be missing (style.md 4.6, 54). */
 export function bundleWorkflows(tracing: Tracing): Promise<WorkflowBundleWithSourceMap> {
@@ -9,6 +9,13 @@ export function bundleWorkflows(tracing: Tracing): Promise<WorkflowBundleWithSou
   return bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL(`../workflows/index.${extension}`, import.meta.url)),
     plugins: [createTracingPlugin(tracing)],
-    logger: { log: () => undefined, trace: () => undefined, debug: () => undefined, info: () => undefined, warn: console.warn, error: console.error },
+    logger: {
+      log: () => undefined,
+      trace: () => undefined,
+      debug: () => undefined,
+      info: () => undefined,
+      warn: console.warn,
+      error: console.error,
+    },
   });
 }

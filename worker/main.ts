@@ -31,7 +31,10 @@ async function main(): Promise<number> {
   const logger = createLogger({
     name: 'worker',
     level: config.logLevel,
-    redactor: createRedactor([config.databaseUrl, ...(config.temporal.apiKey === undefined ? [] : [config.temporal.apiKey])]),
+    redactor: createRedactor([
+      config.databaseUrl,
+      ...(config.temporal.apiKey === undefined ? [] : [config.temporal.apiKey]),
+    ]),
   });
   const tracing = startTracing({ serviceName: 'agentrun-worker', otlpEndpoint: config.otlpEndpoint });
   Runtime.install({

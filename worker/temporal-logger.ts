@@ -5,6 +5,8 @@ import type { Logger } from '../infra/telemetry/logger.js';
 export function temporalLogger(logger: Logger): DefaultLogger {
   return new DefaultLogger('INFO', (entry: LogEntry) => {
     const fields = { ...entry.meta };
+    // The supervising worker has none on purpose.
+    if (entry.message.startsWith('No workflows registered')) return logger.debug(fields, entry.message);
     switch (entry.level) {
       case 'ERROR':
         return logger.error(fields, entry.message);

@@ -1,8 +1,8 @@
-import { NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
+import { type NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../activities/index.js';
 import { mainTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
-import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 import type { Tracing } from '../infra/telemetry/tracing.js';
+import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 
 /** An activity that is cut off at the end of this time is picked up by another worker. */
 const shutdownGraceMs = 3_000;

@@ -19,7 +19,12 @@ function rootMessage(error: unknown): string {
 }
 
 /** Failure kinds that a step names as the type of its ApplicationFailure. */
-const namedKinds: readonly RunFailureKind[] = ['prerequisite-failed', 'storage-unavailable', 'unschedulable', 'invalid-pod'];
+const namedKinds: readonly RunFailureKind[] = [
+  'prerequisite-failed',
+  'storage-unavailable',
+  'unschedulable',
+  'invalid-pod',
+];
 
 /** The failure kind of a run whose step gave up: the one it named, else `infra-failed`. */
 export function failureKindOf(error: unknown): RunFailureKind {

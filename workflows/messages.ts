@@ -1,4 +1,8 @@
-import { defineSearchAttributeKey, type SearchAttributePair, TypedSearchAttributes } from '@temporalio/common';
+import {
+  defineSearchAttributeKey,
+  type SearchAttributePair,
+  TypedSearchAttributes,
+} from '@temporalio/common';
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
 import type { SendDecision } from '../domain/send-plan.js';
 import { searchAttributeNames } from '../domain/workflow-ids.js';
@@ -8,7 +12,11 @@ import { searchAttributeNames } from '../domain/workflow-ids.js';
 // Payloads hold ids and small decisions, never prompts or outputs (architecture.md 3.3).
 
 /** Registered workflow types. */
-export const workflowTypes = { session: 'sessionWorkflow', turn: 'turnWorkflow', queueTask: 'queueTaskWorkflow' } as const;
+export const workflowTypes = {
+  session: 'sessionWorkflow',
+  turn: 'turnWorkflow',
+  queueTask: 'queueTaskWorkflow',
+} as const;
 
 export interface SessionInput {
   readonly sessionId: string;
@@ -105,8 +113,16 @@ export const sessionAttributes = (owner: Owner) => new TypedSearchAttributes(own
 
 /** What a turn's workflow is found by. */
 export const turnAttributes = (owner: Owner, runId: string, state: string) =>
-  new TypedSearchAttributes([...ownerPairs(owner), { key: runKey, value: runId }, { key: stateKey, value: state }]);
+  new TypedSearchAttributes([
+    ...ownerPairs(owner),
+    { key: runKey, value: runId },
+    { key: stateKey, value: state },
+  ]);
 
 /** What a queue task's workflow is found by. */
 export const queueTaskAttributes = (owner: Owner, taskId: string, state: string) =>
-  new TypedSearchAttributes([...ownerPairs(owner), { key: taskKey, value: taskId }, { key: stateKey, value: state }]);
+  new TypedSearchAttributes([
+    ...ownerPairs(owner),
+    { key: taskKey, value: taskId },
+    { key: stateKey, value: state },
+  ]);

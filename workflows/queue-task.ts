@@ -1,6 +1,18 @@
-import { ApplicationFailure, condition, setCurrentDetails, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
+import {
+  ApplicationFailure,
+  condition,
+  setCurrentDetails,
+  setHandler,
+  upsertSearchAttributes,
+} from '@temporalio/workflow';
 import { announcements, createRecords } from './activity-proxies.js';
-import { type DispatchAnswer, dispatchUpdate, type QueueTaskInput, stateKey, taskRunEndedSignal } from './messages.js';
+import {
+  type DispatchAnswer,
+  dispatchUpdate,
+  type QueueTaskInput,
+  stateKey,
+  taskRunEndedSignal,
+} from './messages.js';
 
 /** How long a lost "your run has ended" goes unnoticed. */
 const safetyLookMs = 60_000;
@@ -43,7 +55,11 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
     const message = await records.dispatchTask({ taskId });
     await announcements.sendToSession(message);
     const task = await records.followTask({ taskId });
-    if (task.runId === null) throw ApplicationFailure.retryable(`the message of ${taskId} was decided and has no run`, 'infra-failed');
+    if (task.runId === null)
+      throw ApplicationFailure.retryable(
+        `the message of ${taskId} was decided and has no run`,
+        'infra-failed',
+      );
     show('running');
     return { taskId, runId: task.runId, commandId: message.commandId };
   }

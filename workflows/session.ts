@@ -102,6 +102,10 @@ async function tellTurn(runId: string, commandId: string): Promise<void> {
   try {
     await getExternalWorkflowHandle(turnWorkflowId(runId)).signal(steerSignal, { commandId });
   } catch (error) {
-    log.info('the turn was over before its steer was shown in its history', { runId, commandId, error: String(error) });
+    log.info('the turn was over before its steer was shown in its history', {
+      runId,
+      commandId,
+      error: String(error),
+    });
   }
 }

@@ -83,13 +83,17 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
       maxAttempts,
       cancelRequested: seen.cancelRequested,
     });
-    if (decision.kind === 'finish' && decision.stopRunner) await runners.stopRunner({ jobName: attempt.jobName });
+    if (decision.kind === 'finish' && decision.stopRunner)
+      await runners.stopRunner({ jobName: attempt.jobName });
     return decision;
   }
 
   async function end(finish: Finish): Promise<string> {
     const { terminalStatus, failureKind, failureMessage } = finish;
-    const finished = await records.finishTurn({ runId, end: { terminalStatus, failureKind, failureMessage } });
+    const finished = await records.finishTurn({
+      runId,
+      end: { terminalStatus, failureKind, failureMessage },
+    });
     return finished.status;
   }
 }

@@ -24,18 +24,23 @@ export function addQueueCommands(program: Command, run: Run): void {
       run(command, async () => {
         const output = createOutput(command.optsWithGlobals()['json'] === true);
         const { title, session, workspace } = options;
-        const task = await findApi().client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks'], {
-          body: {
-            prompt: words.join(' '),
-            queue: options['queue'],
-            tenantId: options['tenant'],
-            projectId: options['project'],
-            backendProfile: options['backend'],
-            ...(title === undefined ? {} : { title }),
-            ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
-            ...(workspace === undefined ? {} : { workspace: { path: resolve(workspace) } }),
+        const task = await findApi().client.request(
+          queueTaskRecordSchema,
+          'POST',
+          ['api', 'v1', 'queue', 'tasks'],
+          {
+            body: {
+              prompt: words.join(' '),
+              queue: options['queue'],
+              tenantId: options['tenant'],
+              projectId: options['project'],
+              backendProfile: options['backend'],
+              ...(title === undefined ? {} : { title }),
+              ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
+              ...(workspace === undefined ? {} : { workspace: { path: resolve(workspace) } }),
+            },
           },
-        });
+        );
         output.data(task);
         output.remark(`${task.state}, session ${task.sessionRef.sessionId}`);
         output.line(task.id);

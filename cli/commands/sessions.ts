@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { randomUUID } from 'node:crypto';
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { ApiError } from '../../client/index.js';
@@ -61,7 +61,10 @@ export function addSessionCommands(program: Command, run: Run): void {
     .argument('<text...>', 'the message')
     .option('--dry-run', 'say what would happen')
     .option('--when-busy <what>', 'steer, queue, interrupt or reject', 'steer')
-    .option('--key <idempotencyKey>', 'a repeat with the same key is answered, not sent again; default: a random one')
+    .option(
+      '--key <idempotencyKey>',
+      'a repeat with the same key is answered, not sent again; default: a random one',
+    )
     .option('--watch', 'show the events until the turn has ended')
     .action((sessionId: string, words: string[], options: SendOptions, command: Command) =>
       run(command, () => send(sessionId, words.join(' '), options, createOutput(isJson(command)))),
@@ -109,7 +112,9 @@ async function send(sessionId: string, text: string, options: SendOptions, outpu
     retry: { attempts: 3, baseDelayMs: 500, maxDelayMs: 4_000 },
   });
   output.data(answer);
-  output.line(`${answer.decision}${answer.queued ? ' (queued)' : ''} ${answer.command.id} of ${answer.run.id}`);
+  output.line(
+    `${answer.decision}${answer.queued ? ' (queued)' : ''} ${answer.command.id} of ${answer.run.id}`,
+  );
   if (options.watch !== true) return exitCodes.ok;
   return follow(access, sessionId, { runId: answer.run.id, seq: 0 }, false, output);
 }
@@ -163,7 +168,12 @@ export async function follow(
     });
     return status === null || status === 'completed' ? exitCodes.ok : exitCodes.failed;
   } catch (error) {
-    if (error instanceof ApiError && error.failureKind === 'not-found' && from !== null && file !== undefined) {
+    if (
+      error instanceof ApiError &&
+      error.failureKind === 'not-found' &&
+      from !== null &&
+      file !== undefined
+    ) {
       output.remark('the stored cursor names a run that is not there any more; --from-start begins anew');
     }
     throw error;

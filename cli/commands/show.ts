@@ -17,7 +17,10 @@ export function addShowCommand(program: Command, run: Run): void {
         const { client } = findApi();
         const record = await client.request(z.looseObject({}), 'GET', ['api', 'v1', ...routeOf(id)]);
         const shown = id.startsWith('run_')
-          ? { ...record, result: await client.request(z.looseObject({}), 'GET', ['api', 'v1', 'runs', id, 'result']) }
+          ? {
+              ...record,
+              result: await client.request(z.looseObject({}), 'GET', ['api', 'v1', 'runs', id, 'result']),
+            }
           : record;
         output.data(shown);
         output.line(JSON.stringify(shown, null, 2));

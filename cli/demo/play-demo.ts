@@ -12,7 +12,8 @@ import { eventLines } from '../event-lines.js';
 import type { StackFile } from '../stack/stack-file.js';
 import { watchSession } from '../watch-session.js';
 
-const task = "greet('') should say \"Hello, stranger!\", but its test fails. Find out why, mend it, and run the tests.";
+const task =
+  'greet(\'\') should say "Hello, stranger!", but its test fails. Find out why, mend it, and run the tests.';
 const steerText = 'One more thing: tell me which file you changed.';
 const demoLimitMs = 10 * 60_000;
 
@@ -27,15 +28,24 @@ export interface DemoStage {
 export async function playDemo(stage: DemoStage): Promise<boolean> {
   const { client, print } = stage;
   const scripted = stage.stack.scriptedUrl !== null;
-  print(scripted ? 'Model: the scripted stand-in (set OPENAI_API_KEY for a real one). Agent: a real Codex app-server.' : 'Model: your provider. Agent: a real Codex app-server.');
+  print(
+    scripted
+      ? 'Model: the scripted stand-in (set OPENAI_API_KEY for a real one). Agent: a real Codex app-server.'
+      : 'Model: your provider. Agent: a real Codex app-server.',
+  );
   const signal = AbortSignal.any([stage.signal, AbortSignal.timeout(demoLimitMs)]);
-  const created = await client.request(z.object({ session: sessionRecordSchema }), 'POST', ['api', 'v1', 'sessions'], {
-    body: {
-      tenantId: 'demo',
-      projectId: 'demo',
-      workspace: { path: join(packageRoot(), 'tools', 'scripted-model', 'sample-repository') },
+  const created = await client.request(
+    z.object({ session: sessionRecordSchema }),
+    'POST',
+    ['api', 'v1', 'sessions'],
+    {
+      body: {
+        tenantId: 'demo',
+        projectId: 'demo',
+        workspace: { path: join(packageRoot(), 'tools', 'scripted-model', 'sample-repository') },
+      },
     },
-  });
+  );
   const { sessionId } = created.session;
   print(`session  ${sessionId}`);
   const added = await client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks'], {
@@ -102,16 +112,30 @@ function isTimeToSteer(event: RunEvent, scripted: boolean): boolean {
 }
 
 async function sendSteer(client: ApiClient, sessionId: string): Promise<string> {
-  const answer = await client.request(sendAnswerSchema, 'POST', ['api', 'v1', 'sessions', sessionId, 'send'], {
-    body: { prompt: steerText, idempotencyKey: `demo-steer-${sessionId}` },
-  });
+  const answer = await client.request(
+    sendAnswerSchema,
+    'POST',
+    ['api', 'v1', 'sessions', sessionId, 'send'],
+    {
+      body: { prompt: steerText, idempotencyKey: `demo-steer-${sessionId}` },
+    },
+  );
   return answer.command.id;
 }
 
 /** The task follows its run a moment later. */
-async function terminalTask(client: ApiClient, taskId: string, signal: AbortSignal): Promise<QueueTaskRecord> {
+async function terminalTask(
+  client: ApiClient,
+  taskId: string,
+  signal: AbortSignal,
+): Promise<QueueTaskRecord> {
   for (;;) {
-    const record = await client.request(queueTaskRecordSchema, 'GET', ['api', 'v1', 'queue', 'tasks', taskId], { signal });
+    const record = await client.request(
+      queueTaskRecordSchema,
+      'GET',
+      ['api', 'v1', 'queue', 'tasks', taskId],
+      { signal },
+    );
     if (isTerminalState(record.state)) return record;
     await sleep(100, undefined, { signal });
   }
@@ -130,7 +154,9 @@ async function printOutcome(
   print('');
   print(result.diff === null ? 'no diff' : result.diff.trimEnd());
   print('');
-  print(`task      ${record.state}${record.failureKind === null ? '' : ` (${record.failureKind}: ${record.failureMessage ?? ''})`}`);
+  print(
+    `task      ${record.state}${record.failureKind === null ? '' : ` (${record.failureKind}: ${record.failureMessage ?? ''})`}`,
+  );
   print(`steer     ${steerSeen ? 'in the transcript of the same turn' : 'NOT in the transcript'}`);
   if (result.usage !== null) {
     const { requests, inputTokens, outputTokens, totalTokens } = result.usage;

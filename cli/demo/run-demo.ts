@@ -3,7 +3,7 @@ import { createApiClient } from '../../client/index.js';
 import { readStackConfig } from '../../infra/config/stack-config.js';
 import { exitCodes } from '../exit-codes.js';
 import { findRunningStack, type StackFile } from '../stack/stack-file.js';
-import { startStack, type Stack } from '../stack/start-stack.js';
+import { type Stack, startStack } from '../stack/start-stack.js';
 import { printAddresses } from '../up.js';
 import { playDemo } from './play-demo.js';
 

@@ -45,15 +45,36 @@ export async function prepareWorkspace(
 async function ensureRepository(directory: string, signal: AbortSignal): Promise<void> {
   if ((await stat(join(directory, '.git')).catch(() => undefined)) !== undefined) return;
   const git = (...args: string[]) =>
-    run('git', ['-C', directory, '-c', 'user.name=AgentRun', '-c', 'user.email=agentrun@localhost', '-c', 'commit.gpgsign=false', ...args], {
-      env: childEnvironment(),
-      timeout: cloneTimeoutMs,
-      signal,
-    });
+    run(
+      'git',
+      [
+        '-C',
+        directory,
+        '-c',
+        'user.name=AgentRun',
+        '-c',
+        'user.email=agentrun@localhost',
+        '-c',
+        'commit.gpgsign=false',
+        ...args,
+      ],
+      {
+        env: childEnvironment(),
+        timeout: cloneTimeoutMs,
+        signal,
+      },
+    );
   try {
     await git('init', '--quiet');
     await git('add', '--all');
-    await git('commit', '--quiet', '--allow-empty', '--no-verify', '--message', 'The workspace as the first turn found it');
+    await git(
+      'commit',
+      '--quiet',
+      '--allow-empty',
+      '--no-verify',
+      '--message',
+      'The workspace as the first turn found it',
+    );
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
@@ -66,7 +87,12 @@ async function copyFolder(from: string, to: string): Promise<void> {
   await cp(from, to, { recursive: true, errorOnExist: true });
 }
 
-async function clone(repository: string, ref: string | undefined, to: string, signal: AbortSignal): Promise<void> {
+async function clone(
+  repository: string,
+  ref: string | undefined,
+  to: string,
+  signal: AbortSignal,
+): Promise<void> {
   const branch = ref === undefined ? [] : ['--branch', ref];
   try {
     await run('git', ['clone', '--quiet', '--depth', '1', ...branch, '--', repository, to], {

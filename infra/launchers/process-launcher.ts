@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { LaunchSpec } from '../../contract/runners.js';
@@ -45,7 +45,8 @@ export class ProcessLauncher implements Launcher {
     if (supervisorOf(folders) !== undefined) return;
     const session = sessionFolders(dataDir, launch.sessionId);
     await mkdir(folders.root, { recursive: true, mode: 0o700 });
-    for (const folder of [session.agentHome, session.supervisor]) await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const folder of [session.agentHome, session.supervisor])
+      await mkdir(folder, { recursive: true, mode: 0o700 });
     await prepareWorkspace(session.workspace, launch.workspace, this.#settings.bootRepositoryUrl, signal);
     const socket = agentHostSocket(dataDir, launch.jobName);
     const spec: LaunchSpec = {
@@ -80,7 +81,12 @@ export class ProcessLauncher implements Launcher {
     await writeFile(folders.launchedFile, JSON.stringify({ agentHost, supervisor }), { mode: 0o600 });
   }
 
-  async #start(program: string, logFile: string, pidFile: string, environment: Record<string, string>): Promise<ProcessIdentity | undefined> {
+  async #start(
+    program: string,
+    logFile: string,
+    pidFile: string,
+    environment: Record<string, string>,
+  ): Promise<ProcessIdentity | undefined> {
     const log = await open(logFile, 'a', 0o600);
     try {
       const child = spawn(process.execPath, [join(packageRoot(), 'dist', 'runner', program, 'main.js')], {
@@ -125,13 +131,16 @@ const launchedSchema = z.object({
 const hostFileSchema = processIdentitySchema.extend({ children: z.array(processIdentitySchema).default([]) });
 
 function supervisorOf(folders: ReturnType<typeof runnerFolders>): ProcessIdentity | undefined {
-  return readPidFileAs(folders.launchedFile, launchedSchema)?.supervisor ?? readPidFile(folders.supervisorPidFile);
+  return (
+    readPidFileAs(folders.launchedFile, launchedSchema)?.supervisor ?? readPidFile(folders.supervisorPidFile)
+  );
 }
 
 async function end(identity: ProcessIdentity | undefined, graceMs: number, jobName: string): Promise<void> {
   if (identity === undefined) return;
   const ended = await endProcessGroup(identity, { signal: 'SIGTERM', graceMs });
-  if (ended === 'alive') throw new Error(`processes of runner ${jobName} cannot be ended (process group ${identity.pid})`);
+  if (ended === 'alive')
+    throw new Error(`processes of runner ${jobName} cannot be ended (process group ${identity.pid})`);
 }
 
 /** A unix socket's path has at most 107 bytes, so it does not stand in the data folder. Its folder is the owner's alone. */

@@ -60,7 +60,7 @@ describe('a wrong body', () => {
       failureKind: 'schema-invalid',
       error: { failureKind: 'schema-invalid', details: { issues: [{ path: field }] } },
     });
-    expect(String(answer.body['message'])).toContain(`${field}: `);
+    expect(String(answer.body.message)).toContain(`${field}: `);
   });
 
   it('never shows the value of a field', async () => {
@@ -75,7 +75,7 @@ describe('a wrong body', () => {
       const path = id === '%00' ? id : encodeURIComponent(id);
       const answer = await api.call('POST', `/api/v1/sessions/${path}/send`, { body: { prompt: 'x' } });
       expect(answer.status).toBe(400);
-      expect(answer.body['message']).toContain('sessionId: expected 1 to 128 characters');
+      expect(answer.body.message).toContain('sessionId: expected 1 to 128 characters');
     },
   );
 
@@ -89,20 +89,20 @@ describe('a wrong body', () => {
 
   it('of a prompt above 256 KiB is 400', async () => {
     const answer = await send({ prompt: 'x'.repeat(262_145) });
-    expect([answer.status, answer.body['failureKind']]).toEqual([400, 'schema-invalid']);
+    expect([answer.status, answer.body.failureKind]).toEqual([400, 'schema-invalid']);
   });
 });
 
 describe('routing', () => {
   it('tells an unknown route from an unknown thing', async () => {
-    expect((await api.call('GET', '/api/v1/nothing')).body['failureKind']).toBe('route-not-found');
-    expect((await api.call('GET', '/api/v1/sessions/unknown')).body['failureKind']).toBe('not-found');
-    expect((await api.call('GET', '/API/v1/sessions/unknown')).body['failureKind']).toBe('route-not-found');
+    expect((await api.call('GET', '/api/v1/nothing')).body.failureKind).toBe('route-not-found');
+    expect((await api.call('GET', '/api/v1/sessions/unknown')).body.failureKind).toBe('not-found');
+    expect((await api.call('GET', '/API/v1/sessions/unknown')).body.failureKind).toBe('route-not-found');
   });
 
   it('answers a wrong method with 405 and Allow, TRACE too', async () => {
     const answer = await api.call('DELETE', '/api/v1/sessions/s1');
-    expect([answer.status, answer.headers.get('allow'), answer.body['failureKind']]).toEqual([
+    expect([answer.status, answer.headers.get('allow'), answer.body.failureKind]).toEqual([
       405,
       'GET, HEAD, OPTIONS',
       'method-not-allowed',
@@ -146,7 +146,7 @@ describe('routing', () => {
     ]) {
       const answer = await api.call('GET', `${path}?${bad}`);
       expect([bad, answer.status]).toEqual([bad, 400]);
-      expect(answer.body['message']).toContain('query.');
+      expect(answer.body.message).toContain('query.');
     }
   });
 });
@@ -181,11 +181,7 @@ describe('the envelope', () => {
         .replace(':taskId', 'task_00000000000000000000000000')
         .replace(':runnerId', 'rnr_1');
       const answer = await api.call(route.method.toUpperCase(), path, { token: null });
-      expect([route.path, answer.status, answer.body['failureKind']]).toEqual([
-        route.path,
-        401,
-        'unauthorized',
-      ]);
+      expect([route.path, answer.status, answer.body.failureKind]).toEqual([route.path, 401, 'unauthorized']);
       expect(answer.headers.get('www-authenticate')).toContain('Bearer');
     }
   });

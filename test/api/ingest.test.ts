@@ -31,7 +31,7 @@ afterAll(async () => {
 const messages = async (runId: string) => {
   const page = await api.data(eventPageSchema, 'GET', `/api/v1/runs/${runId}/events?limit=1000`);
   expect(page.items.map((event) => event.seq)).toEqual(page.items.map((_, index) => index + 1));
-  return page.items.filter((event) => event.type === 'agent_message').map((event) => event.payload['text']);
+  return page.items.filter((event) => event.type === 'agent_message').map((event) => event.payload.text);
 };
 const texts = (count: number) => Array.from({ length: count }, (_, index) => `message ${index + 1}`);
 const counts = (accepted: number, duplicate: number, lastAcceptedSeq: number) => ({
@@ -40,25 +40,25 @@ const counts = (accepted: number, duplicate: number, lastAcceptedSeq: number) =>
   lastAcceptedSeq,
 });
 const detailsOf = (answer: { body: Record<string, unknown> }) =>
-  (answer.body['error'] as { details?: unknown }).details;
+  (answer.body.error as { details?: unknown }).details;
 
 describe('ingest', () => {
   it('appends in order, counts a replay and an overlap as duplicates, answers a probe', async () => {
     const runner = await startTurn(api);
     const post = async (from: number, to: number) =>
-      (await postEvents(api, runner, messageLines(from, to))).body['data'];
-    expect((await postEvents(api, runner, [])).body['data']).toEqual(counts(0, 0, 0));
+      (await postEvents(api, runner, messageLines(from, to))).body.data;
+    expect((await postEvents(api, runner, [])).body.data).toEqual(counts(0, 0, 0));
     expect(await post(1, 5)).toEqual(counts(5, 0, 5));
     expect(await post(1, 5)).toEqual(counts(0, 5, 5));
     expect(await post(4, 8)).toEqual(counts(3, 2, 8));
-    expect((await postEvents(api, runner, [])).body['data']).toEqual(counts(0, 0, 8));
+    expect((await postEvents(api, runner, [])).body.data).toEqual(counts(0, 0, 8));
     expect(await messages(runner.runId)).toEqual(texts(8));
   });
 
   it('refuses what comes after a gap, keeps what came before it', async () => {
     const runner = await startTurn(api);
     const answer = await postEvents(api, runner, [...messageLines(1, 2), ...messageLines(4, 5)]);
-    expect([answer.status, answer.body['failureKind'], detailsOf(answer)]).toEqual([
+    expect([answer.status, answer.body.failureKind, detailsOf(answer)]).toEqual([
       409,
       'conflict',
       counts(2, 0, 2),
@@ -86,15 +86,15 @@ describe('ingest', () => {
     await writeAttempt(database.pool, attemptSettings, runner.runId, 2);
     for (const attempt of [1, 2]) {
       const answer = await postEvents(api, runner, messageLines(2, 6));
-      expect([attempt, answer.status, answer.body['failureKind']]).toEqual([attempt, 409, 'fenced']);
+      expect([attempt, answer.status, answer.body.failureKind]).toEqual([attempt, 409, 'fenced']);
       expect(detailsOf(answer)).toEqual(counts(0, 0, 3));
     }
     expect(await messages(runner.runId)).toEqual(texts(3));
     const result = await api.data(runResultSchema, 'GET', `/api/v1/runs/${runner.runId}/result`);
     expect(result.late).toBe(3);
     const second = await claimSecond(runner);
-    expect((await postEvents(api, second, [])).body['data']).toEqual(counts(0, 0, 0));
-    expect((await postEvents(api, second, messageLines(1, 2))).body['data']).toEqual(counts(2, 0, 2));
+    expect((await postEvents(api, second, [])).body.data).toEqual(counts(0, 0, 0));
+    expect((await postEvents(api, second, messageLines(1, 2))).body.data).toEqual(counts(2, 0, 2));
     expect((await messages(runner.runId)).length).toBe(5);
   });
 
@@ -119,7 +119,7 @@ describe('ingest', () => {
     expect(page.items.at(-1)?.type).toBe('terminal_status');
     expect(page.items.filter((event) => event.type === 'terminal_status')).toHaveLength(1);
     const late = await postEvents(api, runner, messageLines(30, 31));
-    expect([late.status, late.body['failureKind']]).toEqual([409, 'conflict']);
+    expect([late.status, late.body.failureKind]).toEqual([409, 'conflict']);
   });
 
   it('reads lines cut anywhere, CRLF, blank lines, and a last line without an end', async () => {

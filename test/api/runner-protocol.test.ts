@@ -58,7 +58,7 @@ const next = (runner: ServingRunner, waitMs = 0) =>
   });
 const failureOf = (answer: { status: number; body: Record<string, unknown> }) => [
   answer.status,
-  answer.body['failureKind'],
+  answer.body.failureKind,
 ];
 
 describe('register and claim', () => {
@@ -138,15 +138,15 @@ describe('register and claim', () => {
       `update attempts set claim_deadline_at = now() - interval '1 second' where run_id = $1`,
       [sent.run.id],
     );
-    expect((await attempt()).body['message']).toContain('the claim deadline has passed');
+    expect((await attempt()).body.message).toContain('the claim deadline has passed');
     await writeAttempt(database.pool, attemptSettings, sent.run.id, 2);
-    expect((await attempt()).body['message']).toContain('was replaced by attempt 2');
+    expect((await attempt()).body.message).toContain('was replaced by attempt 2');
     await finishTurn(database.pool, sent.run.id, {
       terminalStatus: 'failed',
       failureKind: 'runner-lost',
       failureMessage: null,
     });
-    expect((await attempt()).body['message']).toContain('has ended');
+    expect((await attempt()).body.message).toContain('has ended');
   });
 
   it('refuse a token of another run or another kind', async () => {
@@ -175,14 +175,14 @@ describe('register and claim', () => {
     const claimed = await api.call('POST', `/api/v1/runs/${run.id}/claim`, {
       body: { runnerId: 'my runner', leaseMs: 5_000 },
     });
-    expect(claimed.body['data']).toMatchObject({
+    expect(claimed.body.data).toMatchObject({
       epoch: 1,
       commands: [{ type: 'turn', payload: { prompt: 'outside' } }],
     });
     const event = await api.call('POST', `/api/v1/runs/${run.id}/events`, {
       body: { payload: { phase: 'here' } },
     });
-    expect(event.body['data']).toMatchObject({
+    expect(event.body.data).toMatchObject({
       type: 'backend_status',
       epoch: 1,
       payload: { phase: 'here' },
@@ -190,7 +190,7 @@ describe('register and claim', () => {
     const done = await api.call('PATCH', `/api/v1/runs/${run.id}/status`, {
       body: { terminalStatus: 'completed' },
     });
-    expect(done.body['data']).toMatchObject({ runnerState: 'closing' });
+    expect(done.body.data).toMatchObject({ runnerState: 'closing' });
     const ours = await startTurn(api);
     expect(
       (
@@ -206,7 +206,7 @@ describe('heartbeats', () => {
   it('renew the lease, answer what is pending, and bring a fresh token', async () => {
     const runner = await startTurn(api);
     await postEvents(api, runner, messageLines(1, 3));
-    const beat = leaseAnswerSchema.parse((await heartbeat(runner)).body['data']);
+    const beat = leaseAnswerSchema.parse((await heartbeat(runner)).body.data);
     expect(beat).toMatchObject({
       epoch: 1,
       leaseMs: 30_000,
@@ -217,7 +217,7 @@ describe('heartbeats', () => {
     expect(beat.nextHeartbeatMs).toBe(10_000);
     expect((await heartbeat(runner, beat.runToken)).status).toBe(200);
     await requestCancel(database.pool, runner.runId, 'enough');
-    expect((await heartbeat(runner)).body['data']).toMatchObject({
+    expect((await heartbeat(runner)).body.data).toMatchObject({
       cancelRequested: true,
       cancelReason: 'enough',
     });
@@ -269,8 +269,8 @@ describe('commands', () => {
   it('are acknowledged once; the first turn makes the run running', async () => {
     const runner = await startTurn(api);
     const first = await ack(runner, runner.promptId);
-    expect(first.body['data']).toMatchObject({ state: 'acknowledged' });
-    expect((await ack(runner, runner.promptId)).body['data']).toEqual(first.body['data']);
+    expect(first.body.data).toMatchObject({ state: 'acknowledged' });
+    expect((await ack(runner, runner.promptId)).body.data).toEqual(first.body.data);
     const run = await api.data(runRecordSchema, 'GET', `/api/v1/runs/${runner.runId}`);
     expect([run.status, run.startedAt === null]).toEqual(['running', false]);
   });
@@ -299,7 +299,7 @@ describe('commands', () => {
     const cancelled = await api.call('POST', `/api/v1/runs/${runner.runId}/cancel`, {
       body: { reason: 'enough' },
     });
-    expect(cancelled.body['data']).toMatchObject({ cancelReason: 'enough', status: 'claimed' });
+    expect(cancelled.body.data).toMatchObject({ cancelReason: 'enough', status: 'claimed' });
     expect(await poll).toEqual({ items: [], cancelRequested: true, cancelReason: 'enough', open: false });
   });
 
@@ -342,7 +342,7 @@ describe('commands', () => {
     const runner = await startTurn(api);
     const steer = await send(api, runner.sessionId, 'left');
     const cancel = () => api.call('POST', `/api/v1/commands/${steer.command.id}/cancel`, { body: {} });
-    expect((await cancel()).body['data']).toMatchObject({ state: 'cancelled', steerDelivery: 'rejected' });
+    expect((await cancel()).body.data).toMatchObject({ state: 'cancelled', steerDelivery: 'rejected' });
     expect((await cancel()).status).toBe(200);
     expect(failureOf(await ack(runner, steer.command.id))).toEqual([409, 'conflict']);
     const taken = await send(api, runner.sessionId, 'right');
@@ -358,7 +358,7 @@ describe('the outcome of an attempt', () => {
     const runner = await startTurn(api);
     const body = { terminalStatus: 'failed', failureKind: 'agent-error', failureMessage: 'it broke' };
     expect((await finish(runner, { terminalStatus: 'done' })).status).toBe(400);
-    expect((await finish(runner, body)).body['data']).toMatchObject({
+    expect((await finish(runner, body)).body.data).toMatchObject({
       run: { status: 'claimed', terminalStatus: null },
       outcome: body,
       runnerState: 'closing',
@@ -392,9 +392,8 @@ describe('the outcome of an attempt', () => {
       },
     ]);
     const answer = outcomeAnswerSchema.parse(
-      (await finish(runner, { terminalStatus: 'completed', threadId: 'thread-1', turnId: 'turn-1' })).body[
-        'data'
-      ],
+      (await finish(runner, { terminalStatus: 'completed', threadId: 'thread-1', turnId: 'turn-1' })).body
+        .data,
     );
     expect([answer.runnerState, answer.idleUntil === null]).toEqual(['idle', false]);
     const page = await api.data(commandPageSchema, 'GET', `/api/v1/runs/${runner.runId}/commands`);
@@ -459,7 +458,7 @@ describe('an idle runner', () => {
     expect((await heartbeat(second)).status).toBe(200);
     expect((await postEvents(api, second, messageLines(1, 2))).status).toBe(200);
     expect((await heartbeat(runner)).status).toBe(409);
-    expect((await finish(second, { terminalStatus: 'completed' })).body['data']).toMatchObject({
+    expect((await finish(second, { terminalStatus: 'completed' })).body.data).toMatchObject({
       runnerState: 'idle',
     });
     expect(await next(runner)).toEqual({ assignment: null, close: false });
@@ -471,7 +470,7 @@ describe('an idle runner', () => {
       token: runner.runnerToken,
       body: { leaseMs: 30_000 },
     });
-    expect(beat.body['data']).toMatchObject({ state: 'idle', nextHeartbeatMs: 10_000 });
+    expect(beat.body.data).toMatchObject({ state: 'idle', nextHeartbeatMs: 10_000 });
   });
 
   it('closes when its time is over, exactly one of hand-over and close winning', async () => {

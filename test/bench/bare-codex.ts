@@ -23,7 +23,11 @@ export class BareCodex {
 
   private constructor(home: string) {
     this.#child = spawn(codexBinary(), ['app-server', '--strict-config'], {
-      env: childEnvironment({ HOME: home, CODEX_HOME: codexHome(home), [providerKeyVariable]: 'scripted-key' }),
+      env: childEnvironment({
+        HOME: home,
+        CODEX_HOME: codexHome(home),
+        [providerKeyVariable]: 'scripted-key',
+      }),
       stdio: 'pipe',
     });
     this.#child.stderr.resume();
@@ -45,7 +49,11 @@ export class BareCodex {
   }
 
   async startThread(cwd: string): Promise<string> {
-    const reply = await this.#call('thread/start', { cwd, approvalPolicy: 'never', sandbox: 'danger-full-access' });
+    const reply = await this.#call('thread/start', {
+      cwd,
+      approvalPolicy: 'never',
+      sandbox: 'danger-full-access',
+    });
     return threadSchema.parse(reply).thread.id;
   }
 

@@ -2,7 +2,10 @@ import { benchHistory } from './history-bench.js';
 import { benchTurn } from './turn-bench.js';
 
 // npm run bench -- NAME: a table on stderr-free stdout, and as the last line one JSON object with the figures.
-const benches: Record<string, () => Promise<Record<string, unknown>>> = { turn: benchTurn, history: benchHistory };
+const benches: Record<string, () => Promise<Record<string, unknown>>> = {
+  turn: benchTurn,
+  history: benchHistory,
+};
 
 const name = process.argv[2] ?? '';
 const bench = benches[name];

@@ -2,9 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { codexConfig, writeCodexConfig } from '../../runner/drivers/codex/codex-config.js';
-import { type BenchStack, createSession, startBenchStack, timedTurn } from './bench-stack.js';
+import { createSession, type LocalStack, startLocalStack } from '../support/local-stack.js';
 import { BareCodex } from './bare-codex.js';
 import { median, rounded } from './statistics.js';
+import { timedTurn } from './timed-turn.js';
 
 const rounds = 7;
 const prompt = 'measure [[scenario:bench-turn]]';
@@ -19,7 +20,7 @@ interface Sample {
  * the first turn. Warm: the second turn on the same app-server. Sides interleaved, medians.
  */
 export async function benchTurn(): Promise<Record<string, unknown>> {
-  const stack = await startBenchStack();
+  const stack = await startLocalStack((line) => console.log(`  ${line}`));
   try {
     // Warms file caches of both sides; not counted.
     await bareSample(stack);
@@ -37,10 +38,22 @@ export async function benchTurn(): Promise<Record<string, unknown>> {
       oursWarmMs: median(ours.map((sample) => sample.warmMs)),
     };
     console.table({
-      cold: { 'bare Codex ms': rounded(figures.bareColdMs, 0), 'AgentRun ms': rounded(figures.oursColdMs, 0) },
-      warm: { 'bare Codex ms': rounded(figures.bareWarmMs, 0), 'AgentRun ms': rounded(figures.oursWarmMs, 0) },
+      cold: {
+        'bare Codex ms': rounded(figures.bareColdMs, 0),
+        'AgentRun ms': rounded(figures.oursColdMs, 0),
+      },
+      warm: {
+        'bare Codex ms': rounded(figures.bareWarmMs, 0),
+        'AgentRun ms': rounded(figures.oursWarmMs, 0),
+      },
     });
-    console.table(ours.map((sample, index) => ({ ...sample, bareColdMs: bare[index]?.coldMs, bareWarmMs: bare[index]?.warmMs })));
+    console.table(
+      ours.map((sample, index) => ({
+        ...sample,
+        bareColdMs: bare[index]?.coldMs,
+        bareWarmMs: bare[index]?.warmMs,
+      })),
+    );
     return {
       ratio: {
         cold: rounded(figures.oursColdMs / figures.bareColdMs, 3),
@@ -57,14 +70,14 @@ export async function benchTurn(): Promise<Record<string, unknown>> {
   }
 }
 
-async function ourSample(stack: BenchStack): Promise<Sample> {
+async function ourSample(stack: LocalStack): Promise<Sample> {
   const sessionId = await createSession(stack);
   const cold = await timedTurn(stack, sessionId, prompt);
   const warm = await timedTurn(stack, sessionId, prompt);
   return { coldMs: cold.elapsedMs, warmMs: warm.elapsedMs };
 }
 
-async function bareSample(stack: BenchStack): Promise<Sample> {
+async function bareSample(stack: LocalStack): Promise<Sample> {
   const home = await mkdtemp(join(tmpdir(), 'agentrun-bench-'));
   await writeCodexConfig(home, codexConfig({ model: 'scripted-1', baseUrl: `${stack.scriptedUrl}/v1` }));
   const startedAt = performance.now();

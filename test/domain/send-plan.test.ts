@@ -22,18 +22,38 @@ describe('decideSend', () => {
     ['1 evicted', facts({ session: 'evicted', activeRun: run() }), 'steer', 'refuse session-store-evicted'],
     ['2 unknown session', facts({ session: 'unknown' }), 'steer', 'turn no-session'],
     ['3 no active run', facts(), 'steer', 'turn no-active-turn'],
-    ['3 active run is terminal', facts({ activeRun: run({ isTerminal: true, isOpen: false }) }), 'steer', 'turn no-active-turn'],
+    [
+      '3 active run is terminal',
+      facts({ activeRun: run({ isTerminal: true, isOpen: false }) }),
+      'steer',
+      'turn no-active-turn',
+    ],
     ['3 idle and reject', facts(), 'reject', 'turn no-active-turn'],
     ['3 idle and queue', facts(), 'queue', 'turn no-active-turn'],
     ['4 busy and reject', facts({ activeRun: run() }), 'reject', 'refuse session-busy'],
     ['5 busy and queue', facts({ activeRun: run() }), 'queue', 'turn asked-to-queue queued'],
     ['6 busy and interrupt', facts({ activeRun: run() }), 'interrupt', 'turn interrupts queued interrupt'],
-    ['6 closed to steers and interrupt', facts({ activeRun: run({ isOpen: false }) }), 'interrupt', 'turn interrupts queued interrupt'],
+    [
+      '6 closed to steers and interrupt',
+      facts({ activeRun: run({ isOpen: false }) }),
+      'interrupt',
+      'turn interrupts queued interrupt',
+    ],
     ['7 open', facts({ activeRun: run() }), 'steer', 'steer run_1'],
     ['7 open, with turns queued behind', facts({ activeRun: run(), queuedTurns: 2 }), 'steer', 'steer run_1'],
     ['8 outcome stored', facts({ activeRun: run({ isOpen: false }) }), 'steer', 'turn turn-ended queued'],
-    ['8 cancel asked', facts({ activeRun: run({ cancelRequested: true }) }), 'steer', 'turn turn-ended queued'],
-    ['8 cancel asked and interrupt', facts({ activeRun: run({ cancelRequested: true }) }), 'interrupt', 'turn turn-ended queued'],
+    [
+      '8 cancel asked',
+      facts({ activeRun: run({ cancelRequested: true }) }),
+      'steer',
+      'turn turn-ended queued',
+    ],
+    [
+      '8 cancel asked and interrupt',
+      facts({ activeRun: run({ cancelRequested: true }) }),
+      'interrupt',
+      'turn turn-ended queued',
+    ],
     ['9 others wait', facts({ queuedTurns: 1 }), 'steer', 'turn queued-behind queued'],
     ['9 others wait and interrupt', facts({ queuedTurns: 1 }), 'interrupt', 'turn queued-behind queued'],
   ])('%s', (_row, given, whenBusy, expected) => {
@@ -43,14 +63,24 @@ describe('decideSend', () => {
         ? ['steer', verdict.runId]
         : verdict.kind === 'refuse'
           ? ['refuse', verdict.failureKind]
-          : ['turn', verdict.reason, ...(verdict.queued ? ['queued'] : []), ...(verdict.interrupt ? ['interrupt'] : [])];
+          : [
+              'turn',
+              verdict.reason,
+              ...(verdict.queued ? ['queued'] : []),
+              ...(verdict.interrupt ? ['interrupt'] : []),
+            ];
     expect(words.join(' ')).toBe(expected);
   });
 
   const anyFacts: fc.Arbitrary<SendFacts> = fc.record({
     session: fc.constantFrom('unknown', 'present', 'evicted'),
     activeRun: fc.option(
-      fc.record({ runId: fc.constant('run_1'), isOpen: fc.boolean(), isTerminal: fc.boolean(), cancelRequested: fc.boolean() }),
+      fc.record({
+        runId: fc.constant('run_1'),
+        isOpen: fc.boolean(),
+        isTerminal: fc.boolean(),
+        cancelRequested: fc.boolean(),
+      }),
     ),
     queuedTurns: fc.nat(3),
   });

@@ -32,7 +32,13 @@ const facts = (over: Partial<SupervisionFacts> = {}): SupervisionFacts => ({
   process: { state: 'alive' },
   ...over,
 });
-const unclaimed = { claimedAtMs: null, startedAtMs: null, firstEventAtMs: null, lastProgressAtMs: null, leaseExpiresAtMs: null };
+const unclaimed = {
+  claimedAtMs: null,
+  startedAtMs: null,
+  firstEventAtMs: null,
+  lastProgressAtMs: null,
+  leaseExpiresAtMs: null,
+};
 const words = (verdict: SupervisionVerdict) =>
   verdict.kind === 'wait'
     ? `wait ${verdict.phase}`
@@ -46,22 +52,60 @@ describe('judgeAttempt', () => {
   it.each<[string, Partial<SupervisionFacts>, string]>([
     ['1 terminal run', { runStatus: 'completed', outcome: { terminalStatus: 'completed' } }, 'superseded'],
     ['1 other epoch', { currentEpoch: 2 }, 'superseded'],
-    ['2 outcome before a dead process', { outcome: { terminalStatus: 'completed' }, process: { state: 'gone', sinceMs: 0 } }, 'outcome'],
+    [
+      '2 outcome before a dead process',
+      { outcome: { terminalStatus: 'completed' }, process: { state: 'gone', sinceMs: 0 } },
+      'outcome',
+    ],
     ['3 process gone', { process: { state: 'gone', sinceMs: nowMs - lastWordMs } }, 'runner-gone begun'],
-    ['3 process gone before it began', { ...unclaimed, claimDeadlineMs: nowMs + 1, process: { state: 'gone', sinceMs: nowMs - lastWordMs } }, 'runner-gone not begun'],
+    [
+      '3 process gone before it began',
+      { ...unclaimed, claimDeadlineMs: nowMs + 1, process: { state: 'gone', sinceMs: nowMs - lastWordMs } },
+      'runner-gone not begun',
+    ],
     ['10 process just gone', { process: { state: 'gone', sinceMs: nowMs - lastWordMs + 1 } }, 'wait running'],
     ['4 cancel not answered', { cancelRequestedAtMs: nowMs - cancelGraceMs }, 'cancel-overdue'],
     ['10 cancel asked', { cancelRequestedAtMs: nowMs - 1 }, 'wait cancelling'],
     ['5 not claimed in time', { ...unclaimed, claimDeadlineMs: nowMs }, 'never-claimed'],
     ['10 not claimed yet', { ...unclaimed, claimDeadlineMs: nowMs + 1 }, 'wait starting'],
     ['6 hard limit', { startedAtMs: nowMs - policy.hardTimeoutMs }, 'timeout hard'],
-    ['6 hard before lease', { startedAtMs: nowMs - policy.hardTimeoutMs, leaseExpiresAtMs: 0 }, 'timeout hard'],
+    [
+      '6 hard before lease',
+      { startedAtMs: nowMs - policy.hardTimeoutMs, leaseExpiresAtMs: 0 },
+      'timeout hard',
+    ],
     ['7 lease lost', { leaseExpiresAtMs: nowMs - policy.partitionGraceMs }, 'lease-lost begun'],
-    ['10 lease expired, within the grace', { leaseExpiresAtMs: nowMs - policy.partitionGraceMs + 1 }, 'wait lease-expired'],
-    ['8 no first output', { firstEventAtMs: null, lastProgressAtMs: null, claimedAtMs: nowMs - policy.firstOutputTimeoutMs }, 'timeout first-output'],
+    [
+      '10 lease expired, within the grace',
+      { leaseExpiresAtMs: nowMs - policy.partitionGraceMs + 1 },
+      'wait lease-expired',
+    ],
+    [
+      '8 no first output',
+      { firstEventAtMs: null, lastProgressAtMs: null, claimedAtMs: nowMs - policy.firstOutputTimeoutMs },
+      'timeout first-output',
+    ],
     ['10 claimed', { firstEventAtMs: null, lastProgressAtMs: null }, 'wait claimed'],
-    ['9 idle', { lastProgressAtMs: nowMs - policy.idleTimeoutMs, firstEventAtMs: 0, claimedAtMs: 0, startedAtMs: nowMs - 1 }, 'timeout idle'],
-    ['10 idle switched off', { policy: { ...policy, idleTimeoutMs: 0 }, lastProgressAtMs: 0, claimedAtMs: 0, startedAtMs: nowMs - 1 }, 'wait running'],
+    [
+      '9 idle',
+      {
+        lastProgressAtMs: nowMs - policy.idleTimeoutMs,
+        firstEventAtMs: 0,
+        claimedAtMs: 0,
+        startedAtMs: nowMs - 1,
+      },
+      'timeout idle',
+    ],
+    [
+      '10 idle switched off',
+      {
+        policy: { ...policy, idleTimeoutMs: 0 },
+        lastProgressAtMs: 0,
+        claimedAtMs: 0,
+        startedAtMs: nowMs - 1,
+      },
+      'wait running',
+    ],
     ['10 runs', {}, 'wait running'],
     ['10 nobody sees the process', { process: { state: 'unknown' } }, 'wait running'],
   ])('%s', (_row, over, expected) => {
@@ -96,7 +140,11 @@ describe('decideAfterAttempt', () => {
   it.each<[Exclude<SupervisionVerdict, { kind: 'wait' }>, Partial<typeof attempt>, string]>([
     [{ kind: 'superseded' }, {}, 'leave'],
     [{ kind: 'outcome', outcome: { terminalStatus: 'completed' } }, {}, 'completed null'],
-    [{ kind: 'outcome', outcome: { terminalStatus: 'failed', failureKind: 'agent-error' } }, {}, 'failed agent-error'],
+    [
+      { kind: 'outcome', outcome: { terminalStatus: 'failed', failureKind: 'agent-error' } },
+      {},
+      'failed agent-error',
+    ],
     [{ kind: 'runner-gone', begun: false }, {}, 'retry'],
     [{ kind: 'runner-gone', begun: false }, { epoch: 3 }, 'failed runner-lost stop'],
     [{ kind: 'runner-gone', begun: true }, {}, 'failed runner-lost stop'],

@@ -51,8 +51,14 @@ export function newKeySet(kid: string): { keys: Record<string, unknown>[] } {
  * Stands in for Temporal: the decisions are those of the real step, in the real transaction; only the workflow around it is missing.
  */
 export function fakeGateway(pool: Pool): WorkflowGateway {
+  let last: Promise<unknown> = Promise.resolve();
   return {
-    send: async (_session, commandId) => (await acceptMessage(pool, attemptSettings, commandId)).decision,
+    // One after another, as a session's workflow does.
+    send: async (_session, commandId) => {
+      const accepted = last.then(() => acceptMessage(pool, attemptSettings, commandId));
+      last = accepted.catch(() => undefined);
+      return (await accepted).decision;
+    },
     cancelRun: async (runId, reason) => {
       const found = await pool.query('select 1 from attempts where run_id = $1', [runId]);
       return found.rows.length === 0
@@ -132,7 +138,7 @@ export async function startApi(
     data: async (schema, method, path, options) => {
       const answer = await call(method, path, options);
       if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`);
-      return schema.parse(answer.body['data']);
+      return schema.parse(answer.body.data);
     },
     stop: async () => {
       stopping.abort();

@@ -33,7 +33,9 @@ beforeAll(async () => {
   env = await TestWorkflowEnvironment.createLocal({
     server: {
       executable: { type: 'existing-path', path },
-      searchAttributes: Object.values(searchAttributeNames).map((name) => defineSearchAttributeKey(name, 'KEYWORD')),
+      searchAttributes: Object.values(searchAttributeNames).map((name) =>
+        defineSearchAttributeKey(name, 'KEYWORD'),
+      ),
     },
   });
   bundle = await bundleWorkflows(tracing);
@@ -48,7 +50,12 @@ async function withWorkers(
   work: () => Promise<readonly string[]>,
   options: { maxCachedWorkflows?: number } = {},
 ): Promise<void> {
-  const common = { connection: env.nativeConnection, activities, plugins: [createTracingPlugin(tracing)], ...options };
+  const common = {
+    connection: env.nativeConnection,
+    activities,
+    plugins: [createTracingPlugin(tracing)],
+    ...options,
+  };
   const main = await Worker.create({ ...common, taskQueue, workflowBundle: bundle });
   const supervise = await Worker.create({ ...common, taskQueue: superviseTaskQueue });
   let ids: readonly string[] = [];
@@ -60,7 +67,11 @@ async function withWorkers(
   for (const workflowId of ids) {
     const [id = '', execution] = workflowId.split('#');
     const history = await env.client.workflow.getHandle(id, execution).fetchHistory();
-    await Worker.runReplayHistory({ workflowBundle: bundle, plugins: [createTracingPlugin(tracing)] }, history, workflowId);
+    await Worker.runReplayHistory(
+      { workflowBundle: bundle, plugins: [createTracingPlugin(tracing)] },
+      history,
+      workflowId,
+    );
   }
 }
 
@@ -73,7 +84,11 @@ const session = (over: Partial<SessionInput> = {}): SessionInput => ({
 const turn = (): TurnInput => ({ ...session(), runId: `run_${randomUUID()}`, launcher: 'process' });
 
 const startTurn = (input: TurnInput) =>
-  env.client.workflow.start(workflowTypes.turn, { workflowId: `turn/${input.runId}`, taskQueue, args: [input] });
+  env.client.workflow.start(workflowTypes.turn, {
+    workflowId: `turn/${input.runId}`,
+    taskQueue,
+    args: [input],
+  });
 
 function send(input: SessionInput, commandId: string) {
   return env.client.workflow.executeUpdateWithStart(sendUpdate, {
@@ -108,7 +123,10 @@ describe('turn workflow', () => {
 
   it('tries again with the next epoch when the runner was lost before the agent began, and proves it gone first', async () => {
     const world = new FakeWorld();
-    world.verdicts.push({ kind: 'runner-gone', begun: false }, { kind: 'outcome', outcome: { terminalStatus: 'completed' } });
+    world.verdicts.push(
+      { kind: 'runner-gone', begun: false },
+      { kind: 'outcome', outcome: { terminalStatus: 'completed' } },
+    );
     const input = turn();
     await withWorkers(world.activities(), async () => {
       const handle = await startTurn(input);
@@ -138,7 +156,11 @@ describe('turn workflow', () => {
       expect(await handle.result()).toMatchObject({ status: 'failed' });
       return [handle.workflowId];
     });
-    expect(world.calls.slice(-3)).toEqual(['stopRunner job-1', `finishTurn failed ${failureKind}`, `announceTurnEnd ${input.runId}`]);
+    expect(world.calls.slice(-3)).toEqual([
+      'stopRunner job-1',
+      `finishTurn failed ${failureKind}`,
+      `announceTurnEnd ${input.runId}`,
+    ]);
   });
 
   it('ends with the cause when the launch is refused for good', async () => {
@@ -146,7 +168,10 @@ describe('turn workflow', () => {
     const input = turn();
     const activities = world.activities({
       launchRunner: async () => {
-        throw ApplicationFailure.nonRetryable('workspace.path: /nowhere is not a folder', 'prerequisite-failed');
+        throw ApplicationFailure.nonRetryable(
+          'workspace.path: /nowhere is not a folder',
+          'prerequisite-failed',
+        );
       },
     });
     await withWorkers(activities, async () => {
@@ -220,13 +245,27 @@ describe('session workflow', () => {
     const world = new FakeWorld();
     const input = session();
     await withWorkers(world.activities(), async () => {
-      expect(await send(input, 'cmd_1')).toEqual({ decision: 'turn', runId: world.firstRunId, commandId: 'cmd_1', queued: false });
+      expect(await send(input, 'cmd_1')).toEqual({
+        decision: 'turn',
+        runId: world.firstRunId,
+        commandId: 'cmd_1',
+        queued: false,
+      });
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
-      expect(await send(input, 'cmd_2')).toEqual({ decision: 'steer', runId: world.firstRunId, commandId: 'cmd_2' });
-      await vi.waitFor(async () => {
-        const { events } = await env.client.workflow.getHandle(`turn/${world.firstRunId}`).fetchHistory();
-        expect(events?.some((event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steer')).toBe(true);
-      }, { timeout: 10_000 });
+      expect(await send(input, 'cmd_2')).toEqual({
+        decision: 'steer',
+        runId: world.firstRunId,
+        commandId: 'cmd_2',
+      });
+      await vi.waitFor(
+        async () => {
+          const { events } = await env.client.workflow.getHandle(`turn/${world.firstRunId}`).fetchHistory();
+          expect(
+            events?.some((event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steer'),
+          ).toBe(true);
+        },
+        { timeout: 10_000 },
+      );
       world.release();
       await env.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
       return [`session/${input.sessionId}`, `turn/${world.firstRunId}`];
@@ -244,9 +283,13 @@ describe('session workflow', () => {
       world.queued.push(runId);
       world.release();
       await env.client.workflow.getHandle(`turn/${first}`).result();
-      await env.client.workflow.getHandle(`session/${input.sessionId}`).signal(turnEndedSignal, { runId: first, nextCommandIds: [] });
+      await env.client.workflow
+        .getHandle(`session/${input.sessionId}`)
+        .signal(turnEndedSignal, { runId: first, nextCommandIds: [] });
       await vi.waitFor(() => expect(world.calls).toContain(`openTurn ${runId}`), { timeout: 10_000 });
-      await vi.waitFor(() => expect(world.calls.filter((call) => call === 'superviseRunner 1')).toHaveLength(2));
+      await vi.waitFor(() =>
+        expect(world.calls.filter((call) => call === 'superviseRunner 1')).toHaveLength(2),
+      );
       world.release();
       await env.client.workflow.getHandle(`turn/${runId}`).result();
       return [`session/${input.sessionId}`];
@@ -257,7 +300,9 @@ describe('session workflow', () => {
     const world = new FakeWorld();
     const input = session();
     await withWorkers(world.activities(), async () => {
-      const decisions = await Promise.all(['cmd_1', 'cmd_2', 'cmd_3'].map((commandId) => send(input, commandId)));
+      const decisions = await Promise.all(
+        ['cmd_1', 'cmd_2', 'cmd_3'].map((commandId) => send(input, commandId)),
+      );
       expect(decisions.map((one) => one.decision).sort()).toEqual(['steer', 'steer', 'turn']);
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       world.release();
@@ -308,7 +353,10 @@ describe('queue task workflow', () => {
         taskQueue,
         args: [{ taskId, ...session() }],
       });
-      const answers = await Promise.all([handle.executeUpdate(dispatchUpdate), handle.executeUpdate(dispatchUpdate)]);
+      const answers = await Promise.all([
+        handle.executeUpdate(dispatchUpdate),
+        handle.executeUpdate(dispatchUpdate),
+      ]);
       expect(answers[0]).toEqual({ taskId, runId: world.firstRunId, commandId: 'cmd_1' });
       expect(answers[1]).toEqual(answers[0]);
       world.ended.set(taskId, 'completed');
