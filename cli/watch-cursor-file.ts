@@ -6,12 +6,17 @@ import type { WatchCursor } from './watch-session.js';
 
 const cursorSchema = z.object({ runId: runIdSchema, seq: z.number().int().nonnegative() });
 
-/** Remembers what `watch` has shown of a session, so that one that was killed goes on there. Written after each event. */
+/**
+ * Remembers what `watch` has shown of a session, so that one that was killed goes on there. Noted right before it is shown: somebody who kills the
+ * watcher because of what it shows sees nothing twice. A kill in the microseconds between the two hides one event, which `--from-start` shows.
+ */
 export class WatchCursorFile {
   readonly #path: string;
+  readonly #unfinished: string;
 
   constructor(dataDir: string, sessionId: string) {
     this.#path = join(dataDir, 'cursors', `${sessionId}.json`);
+    this.#unfinished = `${this.#path}.${process.pid}`;
   }
 
   read(): WatchCursor | null {
@@ -24,9 +29,8 @@ export class WatchCursorFile {
 
   write(cursor: WatchCursor): void {
     mkdirSync(dirname(this.#path), { recursive: true });
-    const unfinished = `${this.#path}.${process.pid}`;
-    writeFileSync(unfinished, JSON.stringify(cursor));
-    renameSync(unfinished, this.#path);
+    writeFileSync(this.#unfinished, JSON.stringify(cursor));
+    renameSync(this.#unfinished, this.#path);
   }
 }
 

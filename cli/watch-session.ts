@@ -1,4 +1,5 @@
-import { type ApiClient, ApiError } from '../client/index.js';
+import type { z } from 'zod';
+import { type ApiClient, ApiError, isRetryable } from '../client/index.js';
 import { type EventPage, eventPageSchema, type RunEvent } from '../contract/events.js';
 import { sessionSummarySchema } from '../contract/sessions.js';
 
@@ -42,6 +43,7 @@ export async function watchSession(options: WatchOptions): Promise<string | null
     }
     if (page.items.length > 0 && page.hasMore) continue;
     if (page.runId !== null && !page.terminal) continue;
+    if (options.signal.aborted) break;
     const next = await nextRun(options, page.runId);
     if (next === 'ended') return status;
     if (next !== 'wait') cursor = { runId: next.runId, seq: 0 };
@@ -83,14 +85,19 @@ async function nextRun(
   options: WatchOptions,
   endedRunId: string | null,
 ): Promise<{ runId: string } | 'wait' | 'ended'> {
-  const session = await options.client.request(
-    sessionSummarySchema,
-    'GET',
-    ['api', 'v1', 'sessions', options.sessionId],
-    {
-      signal: options.signal,
-    },
-  );
+  let session: z.infer<typeof sessionSummarySchema>;
+  try {
+    session = await options.client.request(
+      sessionSummarySchema,
+      'GET',
+      ['api', 'v1', 'sessions', options.sessionId],
+      { signal: options.signal },
+    );
+  } catch (error) {
+    if (options.signal.aborted) return 'ended';
+    if (isRetryable(error)) return 'wait';
+    throw error;
+  }
   const latest = session.activeRunId ?? session.lastRunId;
   if (latest !== null && latest !== endedRunId) return { runId: latest };
   if (session.active || session.queuedTurns > 0) return 'wait';

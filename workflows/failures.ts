@@ -1,15 +1,18 @@
 import { ActivityFailure, ApplicationFailure, TimeoutFailure } from '@temporalio/workflow';
 import type { RunFailureKind } from '../contract/failure-kinds.js';
 
-/** One line on why a step gave up, for the run's `failureMessage`: the step and the message at the end of the cause chain. */
+/** One line on why a step gave up, for the run's `failureMessage`: what the step says itself, or the step and the root of the cause chain. */
 export function describeFailure(error: unknown): string {
-  if (error instanceof ActivityFailure) return `${error.activityType}: ${rootMessage(error)}`;
+  const isNamed = failureKindOf(error) !== 'infra-failed';
+  if (error instanceof ActivityFailure && !isNamed) return `${error.activityType}: ${rootMessage(error)}`;
   return rootMessage(error);
 }
 
 function rootMessage(error: unknown): string {
   let current = error;
   for (let depth = 0; depth < 10; depth += 1) {
+    // What an activity says for callers is its ApplicationFailure; a cause below it is for the log.
+    if (current instanceof ApplicationFailure) break;
     if (!(current instanceof Error) || !(current.cause instanceof Error)) break;
     current = current.cause;
   }

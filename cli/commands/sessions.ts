@@ -161,9 +161,10 @@ export async function follow(
       follow: goOn,
       signal: stop.signal,
       onEvent: (event, cursor) => {
-        output.data(event);
-        for (const line of eventLines(event)) output.line(line);
         file?.write(cursor);
+        output.data(event);
+        const lines = eventLines(event);
+        if (lines.length > 0) output.line(lines.join('\n'));
       },
     });
     return status === null || status === 'completed' ? exitCodes.ok : exitCodes.failed;
