@@ -1,3 +1,4 @@
+import type { Launcher } from '../contract/runs.js';
 import type { WhenBusy } from '../contract/sessions.js';
 
 /** What a session looks like when a message arrives; read from Postgres under the session's row lock. */
@@ -90,5 +91,6 @@ export type SendDecision =
       readonly runId: string;
       readonly commandId: string;
       readonly queued: boolean;
+      readonly launcher: Launcher;
     }
   | { readonly decision: 'refused'; readonly failureKind: string; readonly message: string };

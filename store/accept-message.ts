@@ -104,12 +104,27 @@ async function decide(
       const attempt = verdict.queued ? null : await activateTurn(tx, settings, runId);
       const interrupted = verdict.interrupt ? situation.facts.activeRun?.runId : undefined;
       return {
-        decision: { decision: 'turn', runId, commandId: message.command_id, queued: verdict.queued },
+        decision: {
+          decision: 'turn',
+          runId,
+          commandId: message.command_id,
+          queued: verdict.queued,
+          launcher: await launcherOf(tx, runId),
+        },
         touchedRunIds: interrupted === undefined ? [runId] : [runId, interrupted],
         attempt,
       };
     }
   }
+}
+
+async function launcherOf(tx: Transaction, runId: string): Promise<Launcher> {
+  const found = await tx.query<{ launcher: Launcher }>('select launcher from runs where run_id = $1', [
+    runId,
+  ]);
+  const launcher = found.rows[0]?.launcher;
+  if (launcher === undefined) throw new Error(`run ${runId} is not there`);
+  return launcher;
 }
 
 function ownershipProblem(message: Message, situation: SendSituation): AcceptedMessage | undefined {

@@ -18,6 +18,8 @@ import { createRecords } from './activity-proxies.js';
 import { type SessionInput, sendUpdate, steerSignal, turnAttributes, turnEndedSignal } from './messages.js';
 import { turnWorkflow } from './turn.js';
 
+type ActiveTurn = NonNullable<Awaited<ReturnType<RecordActivities['nextTurn']>>>;
+
 const defaultIdleMs = 600_000;
 const defaultMaxUpdates = 1_000;
 
@@ -30,6 +32,7 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
   const maxUpdates = input.maxUpdates ?? defaultMaxUpdates;
   const records = createRecords();
   const started = new Set<string>();
+  const turns: ActiveTurn[] = [];
   const steers: { runId: string; commandId: string }[] = [];
   let updates = 0;
   let mustLook = true;
@@ -47,7 +50,10 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
 
   function noteDecision(decided: SendDecision): void {
     if (decided.decision === 'steer') steers.push({ runId: decided.runId, commandId: decided.commandId });
-    if (decided.decision === 'turn') mustLook = true;
+    if (decided.decision !== 'turn') return;
+    // A decided turn needs no look; one that waits is found by the look after the end of the turn before it, and by this one.
+    if (decided.queued) mustLook = true;
+    else turns.push({ runId: decided.runId, launcher: decided.launcher });
   }
 
   const isFull = () => workflowInfo().continueAsNewSuggested || updates >= maxUpdates;
@@ -57,17 +63,19 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
       mustLook = false;
       await startActiveTurn(input, records, started);
     }
+    for (let turn = turns.shift(); turn !== undefined; turn = turns.shift())
+      await startTurn(input, turn, started);
     while (steers.length > 0) {
       const steer = steers.shift();
       if (steer !== undefined) await tellTurn(steer.runId, steer.commandId);
     }
-    const woken = await condition(() => mustLook || steers.length > 0 || isFull(), idleMs);
+    const woken = await condition(() => mustLook || turns.length + steers.length > 0 || isFull(), idleMs);
     if (woken && !isFull()) continue;
     await condition(allHandlersFinished);
     if (isFull()) await continueAsNew<typeof sessionWorkflow>(input);
-    if (mustLook || steers.length > 0) continue;
+    if (mustLook || turns.length + steers.length > 0) continue;
     const active = await startActiveTurn(input, records, started);
-    if (!active && !mustLook && steers.length === 0 && allHandlersFinished()) return;
+    if (!active && !mustLook && turns.length + steers.length === 0 && allHandlersFinished()) return;
   }
 }
 
@@ -80,7 +88,14 @@ async function startActiveTurn(
   const turn = await records.nextTurn({ sessionId: input.sessionId });
   setCurrentDetails(turn === null ? 'idle' : `turn of ${turn.runId} is active`);
   if (turn === null) return false;
-  if (started.has(turn.runId)) return true;
+  await startTurn(input, turn, started);
+  return true;
+}
+
+async function startTurn(input: SessionInput, turn: ActiveTurn, started: Set<string>): Promise<void> {
+  if (started.has(turn.runId)) return;
+  started.add(turn.runId);
+  setCurrentDetails(`turn of ${turn.runId} is active`);
   try {
     await startChild(turnWorkflow, {
       workflowId: turnWorkflowId(turn.runId),
@@ -93,8 +108,6 @@ async function startActiveTurn(
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
   }
-  started.add(turn.runId);
-  return true;
 }
 
 /** Shows the steer in the turn's history. The command is stored already, so a turn that has just ended loses nothing. */

@@ -28,10 +28,8 @@ export async function workspaceDiff(
   directory: string,
   env: Readonly<Record<string, string>>,
 ): Promise<WorkspaceDiff> {
-  const scratch = await mkdtemp(join(tmpdir(), 'agentrun-diff-'));
-  const index = join(scratch, 'index');
   const deadline = AbortSignal.timeout(timeoutMs);
-  const git = async (args: readonly string[], indexFile?: string): Promise<string> => {
+  const git: Git = async (args, indexFile) => {
     const { stdout } = await run('git', ['-c', 'core.fsmonitor=', '-c', 'core.quotePath=false', ...args], {
       cwd: directory,
       env: {
@@ -47,6 +45,34 @@ export async function workspaceDiff(
     });
     return stdout;
   };
+  const diffArgs = ['diff', '--no-ext-diff', '--no-textconv', '--no-color'];
+  try {
+    // Most turns leave no untracked file: then the two questions, asked side by side, are the whole work.
+    const [tracked, untracked] = await Promise.all([
+      git([...diffArgs, 'HEAD', '--']).catch((error: unknown) => tooLongOrMissing(error)),
+      git(['ls-files', '--others', '--exclude-standard', '--directory', '-z']),
+    ]);
+    if (tracked !== undefined && untracked === '') return { ...cut(tracked), error: null };
+    return { ...cut(await diffWithUntracked(git, directory, diffArgs)), error: null };
+  } catch (error) {
+    const stdout = partialOutput(error);
+    if (stdout !== undefined) return { ...cut(stdout), truncated: true, error: null };
+    return { diff: null, truncated: false, error: reason(error, deadline.aborted) };
+  }
+}
+
+type Git = (args: readonly string[], indexFile?: string) => Promise<string>;
+
+/** Undefined for a repository without a commit; a diff beyond the buffer is thrown on, since what there is of it will do. */
+function tooLongOrMissing(error: unknown): undefined {
+  if (partialOutput(error) !== undefined) throw error;
+  return undefined;
+}
+
+/** Marks the new files in a copy of the index, and compares with that. */
+async function diffWithUntracked(git: Git, directory: string, diffArgs: readonly string[]): Promise<string> {
+  const scratch = await mkdtemp(join(tmpdir(), 'agentrun-diff-'));
+  const index = join(scratch, 'index');
   try {
     const [indexPath, base] = await Promise.all([
       git(['rev-parse', '--git-path', 'index']),
@@ -54,15 +80,7 @@ export async function workspaceDiff(
     ]);
     await copyFile(resolve(directory, indexPath.trim()), index).catch(ignoreMissing);
     await git(['add', '--intent-to-add', '--', '.'], index);
-    const diff = await git(
-      ['diff', '--no-ext-diff', '--no-textconv', '--no-color', base.trim(), '--'],
-      index,
-    );
-    return { ...cut(diff), error: null };
-  } catch (error) {
-    const stdout = partialOutput(error);
-    if (stdout !== undefined) return { ...cut(stdout), truncated: true, error: null };
-    return { diff: null, truncated: false, error: reason(error, deadline.aborted) };
+    return await git([...diffArgs, base.trim(), '--'], index);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

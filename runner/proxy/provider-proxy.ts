@@ -30,6 +30,8 @@ export interface ProviderProxyOptions {
   readonly key: string;
   /** Called once per forwarded request, before the agent can see the end of the answer. */
   readonly onObservation: (observation: ProxyObservation) => void;
+  /** Bytes of an answer passed: the model is at work. */
+  readonly onProgress: () => void;
   readonly log: { warn(fields: Record<string, unknown>, message: string): void };
 }
 
@@ -203,6 +205,7 @@ export class ProviderProxy {
       response.writeHead(status, answer.statusMessage, downstreamHeaders(answer.headers));
       response.flushHeaders();
       answer.on('data', (chunk: Buffer) => {
+        this.#options.onProgress();
         observer.feed(chunk);
         // Told before the agent sees it: its turn may end on this very chunk.
         if (observer.finished) report('complete');

@@ -4,6 +4,8 @@ import type { IngestAnswer } from '../../contract/ingest.js';
 import { EventQueue } from './event-queue.js';
 
 const requestTimeoutMs = 20_000;
+/** What the agent says within this time goes in one request: a watcher does not notice, and the store has half the work. */
+const coalesceMs = 40;
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 10_000 };
 /** A conflict that the server's own sequence does not resolve: the run takes no events any more. */
 const maxUnresolvedConflicts = 3;
@@ -20,6 +22,7 @@ export class EventUploader {
   readonly #stopping = new AbortController();
   readonly #waiting = new Set<() => void>();
   #running = false;
+  #coalescing: NodeJS.Timeout | undefined;
   /** Set to 1 while a refused batch is taken apart. */
   #batchLimit: number | undefined;
   #conflicts = 0;
@@ -40,13 +43,21 @@ export class EventUploader {
     this.#queue.add(event);
     if (this.#running) return;
     this.#running = true;
-    // Not at once: what the agent said in the same breath goes in the same request.
-    setImmediate(() => void this.#drain());
+    this.#coalescing = setTimeout(() => this.#beginDrain(), coalesceMs);
+  }
+
+  /** Ends the time of collecting, if it lasts. */
+  #beginDrain(): void {
+    if (this.#coalescing === undefined) return;
+    clearTimeout(this.#coalescing);
+    this.#coalescing = undefined;
+    void this.#drain();
   }
 
   /** Resolves when nothing waits any more, or after `timeoutMs`; answers whether everything was accepted. */
   async flush(timeoutMs: number): Promise<boolean> {
     if (!this.#running || this.#stopping.signal.aborted) return this.#queue.size === 0;
+    this.#beginDrain();
     await new Promise<void>((resolve) => {
       const finish = (): void => {
         clearTimeout(timer);
@@ -62,6 +73,7 @@ export class EventUploader {
   /** Gives up what is left. */
   stop(): void {
     this.#stopping.abort();
+    clearTimeout(this.#coalescing);
     this.#wake();
   }
 

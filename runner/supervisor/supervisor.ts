@@ -58,6 +58,7 @@ export class Supervisor {
       upstreamBaseUrl: spec.provider.baseUrl,
       key,
       onObservation: (observation) => this.#observed(observation, drivers),
+      onProgress: () => this.#served?.onActivity(),
       log,
     });
     this.#redactor.add(proxy.placeholderKey);

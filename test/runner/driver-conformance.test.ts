@@ -63,6 +63,7 @@ describe.each(kinds)(
         upstreamBaseUrl: `${model.url}/v1`,
         key: 'sk-x',
         onObservation: () => undefined,
+        onProgress: () => undefined,
         log,
       });
       await proxy.listen();

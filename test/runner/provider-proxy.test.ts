@@ -56,6 +56,7 @@ describe('ProviderProxy', () => {
       upstreamBaseUrl: `http://127.0.0.1:${port}/gateway/v1/`,
       key,
       onObservation: (observation) => observations.push(observation),
+      onProgress: () => undefined,
       log: { warn: () => undefined },
     });
     await proxy.listen();

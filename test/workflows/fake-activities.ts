@@ -30,7 +30,7 @@ export class FakeWorld {
         if (this.active !== null) return { decision: 'steer', runId: this.active, commandId };
         this.#turns += 1;
         this.active = this.#turns === 1 ? this.firstRunId : `${this.firstRunId}_${this.#turns}`;
-        return { decision: 'turn', runId: this.active, commandId, queued: false };
+        return { decision: 'turn', runId: this.active, commandId, queued: false, launcher: 'process' };
       },
       nextTurn: async () => {
         this.active ??= this.queued.shift() ?? null;

@@ -250,6 +250,7 @@ describe('session workflow', () => {
         runId: world.firstRunId,
         commandId: 'cmd_1',
         queued: false,
+        launcher: 'process',
       });
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       expect(await send(input, 'cmd_2')).toEqual({

@@ -99,8 +99,18 @@ export class CodexDriver implements AgentDriver {
     });
     await this.#request('initialize', {
       clientInfo: { name: 'agentrun', title: null, version: '0.1.0' },
-      // backgroundTerminals/clean is experimental.
-      capabilities: { experimentalApi: true, requestAttestation: false },
+      capabilities: {
+        // backgroundTerminals/clean is experimental.
+        experimentalApi: true,
+        requestAttestation: false,
+        // Nobody is shown deltas yet; as signs of life the proxy's chunks stand for them.
+        optOutNotificationMethods: [
+          'item/agentMessage/delta',
+          'item/reasoning/summaryTextDelta',
+          'item/reasoning/summaryPartAdded',
+          'item/reasoning/textDelta',
+        ],
+      },
     });
     this.#rpc.notify('initialized');
   }
