@@ -52,7 +52,7 @@ export async function sendMessage(deps: ApiDeps, message: SessionMessage): Promi
         throw undecided(error, idempotencyKey);
       }));
     if (decision.decision === 'refused') throw refusal(decision.failureKind, decision.message);
-    deps.notifier.notify('agentrun_run', decision.runId);
+    deps.notifier.notify('agentrun_attempt', decision.runId);
     return { decision, commandId: decision.commandId, idempotencyKey };
   });
 }

@@ -109,7 +109,7 @@ async function decide(
           runId,
           commandId: message.command_id,
           queued: verdict.queued,
-          launcher: await launcherOf(tx, runId),
+          launcher: launcherFor(settings, message),
         },
         touchedRunIds: interrupted === undefined ? [runId] : [runId, interrupted],
         attempt,
@@ -118,13 +118,9 @@ async function decide(
   }
 }
 
-async function launcherOf(tx: Transaction, runId: string): Promise<Launcher> {
-  const found = await tx.query<{ launcher: Launcher }>('select launcher from runs where run_id = $1', [
-    runId,
-  ]);
-  const launcher = found.rows[0]?.launcher;
-  if (launcher === undefined) throw new Error(`run ${runId} is not there`);
-  return launcher;
+/** A run that existed before its message waits for a runner that somebody else starts (architecture.md 4.4). */
+function launcherFor(settings: AttemptSettings, message: Message): Launcher {
+  return message.run_id === null && message.body.createRunnerJob ? settings.launcher : 'external';
 }
 
 function ownershipProblem(message: Message, situation: SendSituation): AcceptedMessage | undefined {
@@ -163,7 +159,7 @@ async function createRunForMessage(
   const body = message.body.run ?? {};
   if (situation.owner === null) await createSessionFromRun(tx, message, body);
   return insertRun(tx, message.session_id, body, {
-    launcher: message.body.createRunnerJob ? settings.launcher : 'external',
+    launcher: launcherFor(settings, message),
     traceparent: message.traceparent,
   });
 }

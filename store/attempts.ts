@@ -131,21 +131,19 @@ async function takeIdleRunner(
   epoch: number,
 ): Promise<IdleRunner | undefined> {
   const fingerprint = settings.fingerprintOf(run.backend_profile);
+  // What is idle and is not taken does not fit: it has to go before another process opens the same thread.
   const taken = await tx.query<{ job_name: string; runner_id: string }>(
-    `update runners set state = 'serving', run_id = $2, epoch = $3, idle_until = null, updated_at = now()
-      where job_name = (
-        select n.job_name from runners n join leases l using (job_name)
-         where n.session_id = $1 and n.state = 'idle' and n.fingerprint = $4 and n.runner_id is not null
-           and n.expires_at > now() + $5 * interval '1 millisecond' and l.expires_at > now()
-         order by n.updated_at desc limit 1 for update of n)
-        and state = 'idle'
-      returning job_name, runner_id`,
+    `with fitting as (
+       select n.job_name from runners n join leases l using (job_name)
+        where n.session_id = $1 and n.state = 'idle' and n.fingerprint = $4 and n.runner_id is not null
+          and n.expires_at > now() + $5 * interval '1 millisecond' and l.expires_at > now()
+        order by n.updated_at desc limit 1 for update of n),
+     others as (
+       update runners set state = 'closing', updated_at = now()
+        where session_id = $1 and state = 'idle' and job_name not in (select job_name from fitting))
+     update runners set state = 'serving', run_id = $2, epoch = $3, idle_until = null, updated_at = now()
+      where job_name = (select job_name from fitting) and state = 'idle' returning job_name, runner_id`,
     [run.session_id, runId, epoch, fingerprint, run.execution_policy.hardTimeoutMs],
-  );
-  // What is idle and was not taken does not fit: it has to go before another process opens the same thread.
-  await tx.query(
-    `update runners set state = 'closing', updated_at = now() where session_id = $1 and state = 'idle'`,
-    [run.session_id],
   );
   const runner = taken.rows[0];
   return runner === undefined ? undefined : { jobName: runner.job_name, runnerId: runner.runner_id };

@@ -3,8 +3,8 @@ import type { Logger } from '../infra/telemetry/logger.js';
 import type { Pool } from './pool.js';
 
 /**
- * `agentrun_run`: anything about the run changed, key is the run id. `agentrun_attempt`: claim, outcome, cancel or finish, key is the run id;
- * for the supervising activity, which must not be woken by every event. `agentrun_runner`: hand-over or close, key is the job name.
+ * `agentrun_run`: anything about the run changed, key is the run id. `agentrun_attempt`: command, claim, outcome, cancel or finish, key is the run id;
+ * for the supervising activity and the runner's wait for commands, which must not be woken by every event. `agentrun_runner`: hand-over or close, key is the job name.
  */
 export const channels = ['agentrun_run', 'agentrun_attempt', 'agentrun_runner'] as const;
 export type Channel = (typeof channels)[number];

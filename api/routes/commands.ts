@@ -83,7 +83,8 @@ export function commandRoutes(deps: ApiDeps): Route[] {
         const runner = caller.kind === 'run' ? await runnerOf(deps, caller, runId) : undefined;
         if (runner === undefined) await getRun(pool, runId, tenantOf(caller));
         const { currentEpoch, ...page } = await longPoll(deps.listener, {
-          channel: 'agentrun_run',
+          // Not every event of the run: a runner that waits for commands is not woken by its own transcript.
+          channel: 'agentrun_attempt',
           key: runId,
           waitMs: query.waitMs,
           signal,

@@ -1,13 +1,16 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { codexConfig, writeCodexConfig } from '../../runner/drivers/codex/codex-config.js';
 import { createSession, type LocalStack, startLocalStack } from '../support/local-stack.js';
 import { BareCodex } from './bare-codex.js';
 import { median, rounded } from './statistics.js';
 import { timedTurn } from './timed-turn.js';
 
-const rounds = 7;
+const rounds = 9;
+/** Before each turn, on both sides: what the former turn leaves to be done is not this one's cost. */
+const settleMs = 700;
 const prompt = 'measure [[scenario:bench-turn]]';
 
 interface Sample {
@@ -72,7 +75,9 @@ export async function benchTurn(): Promise<Record<string, unknown>> {
 
 async function ourSample(stack: LocalStack): Promise<Sample> {
   const sessionId = await createSession(stack);
+  await sleep(settleMs);
   const cold = await timedTurn(stack, sessionId, prompt);
+  await sleep(settleMs);
   const warm = await timedTurn(stack, sessionId, prompt);
   return { coldMs: cold.elapsedMs, warmMs: warm.elapsedMs };
 }
@@ -80,14 +85,17 @@ async function ourSample(stack: LocalStack): Promise<Sample> {
 async function bareSample(stack: LocalStack): Promise<Sample> {
   const home = await mkdtemp(join(tmpdir(), 'agentrun-bench-'));
   await writeCodexConfig(home, codexConfig({ model: 'scripted-1', baseUrl: `${stack.scriptedUrl}/v1` }));
+  await sleep(settleMs);
   const startedAt = performance.now();
   const codex = await BareCodex.start(home);
   try {
     const threadId = await codex.startThread(home);
     await codex.turn(threadId, prompt);
-    const coldAt = performance.now();
+    const coldMs = performance.now() - startedAt;
+    await sleep(settleMs);
+    const warmAt = performance.now();
     await codex.turn(threadId, prompt);
-    return { coldMs: coldAt - startedAt, warmMs: performance.now() - coldAt };
+    return { coldMs, warmMs: performance.now() - warmAt };
   } finally {
     await codex.close();
     await rm(home, { recursive: true, force: true, maxRetries: 5 });
