@@ -24,7 +24,7 @@ export interface RecordActivities {
 export interface RunnerActivities {
   launchRunner(input: { runId: string; epoch: number }): Promise<void>;
   stopRunner(input: { jobName: string }): Promise<void>;
-  announceTurnEnd(input: { runId: string }): Promise<void>;
+  announceTurnEnd(input: { runId: string; nextCommandIds: readonly string[] }): Promise<void>;
   sendToSession(message: TaskMessage): Promise<void>;
 }
 

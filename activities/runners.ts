@@ -91,7 +91,7 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       await stop(jobName);
     },
 
-    async announceTurnEnd({ runId }) {
+    async announceTurnEnd({ runId, nextCommandIds }) {
       const whom = await whomToNotify(pool, runId);
       if (whom === null) return;
       const input: SessionInput = {
@@ -102,7 +102,7 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       await client.workflow.signalWithStart(workflowTypes.session, {
         ...sessionStart(input),
         signal: turnEndedSignal,
-        signalArgs: [{ runId, nextCommandIds: [] }],
+        signalArgs: [{ runId, nextCommandIds }],
       });
       if (whom.notifyWorkflowId !== null) {
         await client.workflow.getHandle(whom.notifyWorkflowId).signal(taskRunEndedSignal, { runId });

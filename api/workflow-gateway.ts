@@ -7,19 +7,13 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import {
-  ApplicationFailure,
-  defineSearchAttributeKey,
-  type SearchAttributePair,
-  TypedSearchAttributes,
-} from '@temporalio/common';
+import { ApplicationFailure } from '@temporalio/common';
 import { AgentRunError } from '../contract/errors.js';
 import { type RequestFailureKind, requestFailureKinds } from '../contract/failure-kinds.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import {
   mainTaskQueue,
   queueTaskWorkflowId,
-  searchAttributeNames,
   sessionWorkflowId,
   turnWorkflowId,
 } from '../domain/workflow-ids.js';
@@ -29,8 +23,10 @@ import {
   type DispatchAnswer,
   dispatchUpdate,
   type QueueTaskInput,
+  queueTaskAttributes,
   type SessionInput,
   sendUpdate,
+  sessionAttributes,
   workflowTypes,
 } from '../workflows/messages.js';
 
@@ -65,7 +61,7 @@ export function createWorkflowGateway(client: Client, namespace: string): Workfl
               taskQueue: mainTaskQueue,
               args: [session],
               workflowIdConflictPolicy: 'USE_EXISTING',
-              typedSearchAttributes: attributes({ ...session, session: session.sessionId }),
+              typedSearchAttributes: sessionAttributes(session),
               staticSummary: `session ${session.sessionId}`,
             }),
           }),
@@ -123,26 +119,9 @@ function queueTaskStart(task: QueueTaskInput) {
     workflowIdConflictPolicy: 'USE_EXISTING' as const,
     // A task ends in exactly one state: once ended it is never started again.
     workflowIdReusePolicy: 'REJECT_DUPLICATE' as const,
-    typedSearchAttributes: attributes({ ...task, session: task.sessionId, task: task.taskId }),
+    typedSearchAttributes: queueTaskAttributes(task, task.taskId, 'queued'),
     staticSummary: `queue task ${task.taskId}`,
   };
-}
-
-const keyword = (name: string) => defineSearchAttributeKey(name, 'KEYWORD');
-
-function attributes(values: {
-  tenantId: string;
-  projectId: string;
-  session: string;
-  task?: string;
-}): TypedSearchAttributes {
-  const pairs: SearchAttributePair[] = [
-    { key: keyword(searchAttributeNames.tenant), value: values.tenantId },
-    { key: keyword(searchAttributeNames.project), value: values.projectId },
-    { key: keyword(searchAttributeNames.session), value: values.session },
-  ];
-  if (values.task !== undefined) pairs.push({ key: keyword(searchAttributeNames.task), value: values.task });
-  return new TypedSearchAttributes(pairs);
 }
 
 async function inBudget<T>(client: Client, call: () => Promise<T>): Promise<T> {

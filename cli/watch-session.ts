@@ -1,4 +1,3 @@
-import type { z } from 'zod';
 import { type ApiClient, ApiError, isRetryable } from '../client/index.js';
 import { type EventPage, eventPageSchema, type RunEvent } from '../contract/events.js';
 import { sessionSummarySchema } from '../contract/sessions.js';
@@ -19,11 +18,15 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
   /** Called once per event, in order; the cursor is where to go on from afterwards. */
   readonly onEvent: (event: RunEvent, cursor: WatchCursor) => void;
+  /** Called once when the API does not answer, with the reason, and once with null when it is back. */
+  readonly onWaiting?: (reason: string | null) => void;
 }
 
 const pageLimit = 500;
 const waitMs = 25_000;
 const idlePollMs = 1_000;
+/** A turn that begins in this instant is on the next page. */
+const againMs = 50;
 
 /**
  * Shows a session's events by long poll, turn after turn (contract.md 3.5). An API that is away is waited for: the cursor loses nothing.
@@ -44,18 +47,21 @@ export async function watchSession(options: WatchOptions): Promise<string | null
     if (page.items.length > 0 && page.hasMore) continue;
     if (page.runId !== null && !page.terminal) continue;
     if (options.signal.aborted) break;
-    const next = await nextRun(options, page.runId);
+    if (page.nextRunId !== null) {
+      cursor = { runId: page.nextRunId, seq: 0 };
+      continue;
+    }
+    const next = await afterLastTurn(options, page.runId);
     if (next === 'ended') return status;
-    if (next !== 'wait') cursor = { runId: next.runId, seq: 0 };
-    else await pause(idlePollMs, options.signal);
+    await pause(next === 'again' ? againMs : idlePollMs, options.signal);
   }
   return status;
 }
 
 async function readPage(options: WatchOptions, cursor: WatchCursor | null): Promise<EventPage | undefined> {
-  for (;;) {
+  for (let waiting = false; ; ) {
     try {
-      return await options.client.request(
+      const page = await options.client.request(
         eventPageSchema,
         'GET',
         ['api', 'v1', 'sessions', options.sessionId, 'trace'],
@@ -70,37 +76,40 @@ async function readPage(options: WatchOptions, cursor: WatchCursor | null): Prom
           signal: options.signal,
         },
       );
+      if (waiting) options.onWaiting?.(null);
+      return page;
     } catch (error) {
       if (options.signal.aborted) return undefined;
       // A watcher outlives a restart of the API; a refusal is final.
       if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
+      if (!waiting) options.onWaiting?.(error instanceof Error ? error.message : String(error));
+      waiting = true;
       await pause(idlePollMs, options.signal);
       if (options.signal.aborted) return undefined;
     }
   }
 }
 
-/** What comes after a turn that has ended: another run of the session, waiting for one, or the end of the watch. */
-async function nextRun(
+/** After the last turn that has begun: look again at once, wait for another one, or the end of the watch. */
+async function afterLastTurn(
   options: WatchOptions,
   endedRunId: string | null,
-): Promise<{ runId: string } | 'wait' | 'ended'> {
-  let session: z.infer<typeof sessionSummarySchema>;
+): Promise<'again' | 'wait' | 'ended'> {
   try {
-    session = await options.client.request(
+    const session = await options.client.request(
       sessionSummarySchema,
       'GET',
       ['api', 'v1', 'sessions', options.sessionId],
       { signal: options.signal },
     );
+    // Begun since the page was read.
+    if ((session.activeRunId ?? session.lastRunId) !== endedRunId) return 'again';
+    if (session.active || session.queuedTurns > 0) return 'wait';
   } catch (error) {
     if (options.signal.aborted) return 'ended';
     if (isRetryable(error)) return 'wait';
     throw error;
   }
-  const latest = session.activeRunId ?? session.lastRunId;
-  if (latest !== null && latest !== endedRunId) return { runId: latest };
-  if (session.active || session.queuedTurns > 0) return 'wait';
   return options.follow ? 'wait' : 'ended';
 }
 

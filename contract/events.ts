@@ -51,13 +51,17 @@ export const producedEventSchema = z.strictObject({
 });
 export type ProducedEvent = z.infer<typeof producedEventSchema>;
 
-/** A page of events: `lastSeq` is the highest stored seq of the run, `terminal` says that no event will follow. */
+/**
+ * A page of events: `lastSeq` is the highest stored seq of the run, `terminal` says that no event will follow, `nextRunId` is the run of the session's
+ * next turn, if it has begun.
+ */
 export const eventPageSchema = z.object({
   items: z.array(runEventSchema),
   runId: z.string().nullable(),
   lastSeq: z.number().int().nonnegative(),
   hasMore: z.boolean(),
   terminal: z.boolean(),
+  nextRunId: z.string().nullable(),
 });
 export type EventPage = z.infer<typeof eventPageSchema>;
 

@@ -8,6 +8,7 @@ import { eventColumns, parseEvent } from './records.js';
 import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
 
 const logStateSchema = z.object({ last_seq: z.number(), terminal: z.boolean() });
+const pageStateSchema = logStateSchema.extend({ next_run_id: z.string().nullable() });
 
 /**
  * A page of a run's log after `afterSeq`, of all or some types. `terminal` with `hasMore: false` means that nothing will follow.
@@ -21,12 +22,14 @@ export async function readEvents(
 ): Promise<EventPage> {
   // The state is read first: an event that is stored in between belongs to the next page, never after `terminal`.
   const state = await db.query(
-    `select g.last_seq, r.terminal_status is not null as terminal
+    `select g.last_seq, r.terminal_status is not null as terminal,
+       (select n.run_id from runs n where n.session_id = r.session_id and n.session_turn > r.session_turn
+         order by n.session_turn limit 1) as next_run_id
        from runs r join run_log g using (run_id) where r.run_id = $1`,
     [runId],
   );
   if (state.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
-  const { last_seq: lastSeq, terminal } = logStateSchema.parse(state.rows[0]);
+  const { last_seq: lastSeq, terminal, next_run_id: nextRunId } = pageStateSchema.parse(state.rows[0]);
   const found = await db.query(
     `select ${eventColumns} from events e where e.run_id = $1 and e.seq > $2 and e.seq <= $3
         and ($5::text[] is null or e.type = any($5)) order by e.seq limit $4`,
@@ -39,6 +42,7 @@ export async function readEvents(
     lastSeq,
     hasMore: items.length === page.limit && (items.at(-1)?.seq ?? 0) < lastSeq,
     terminal,
+    nextRunId,
   };
 }
 
@@ -49,6 +53,7 @@ export const emptyEventPage: EventPage = {
   lastSeq: 0,
   hasMore: false,
   terminal: false,
+  nextRunId: null,
 };
 
 /**

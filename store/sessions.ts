@@ -158,7 +158,9 @@ export async function getSessionSummary(
     `select a.status as active_status, l.status as last_status, l.terminal_status as last_terminal, l.failure_kind as last_failure,
        l.finished_at is not null and (m.read_at is null or m.read_at < l.finished_at) as unread,
        (select count(*)::int from runs q where q.session_id = s.session_id and q.terminal_status is null
-          and q.session_turn is null and q.prompt_command_id is not null) as queued_turns,
+          and q.session_turn is null and q.prompt_command_id is not null)
+         + (select count(*)::int from commands c where c.session_id = s.session_id and c.steer_delivery = 'next-turn'
+          and c.next_command_id is null) as queued_turns,
        ${isoTime('greatest(s.last_activity_at, g.last_event_at)')} as last_activity_at
      from sessions s
      left join runs a on a.run_id = s.active_run_id and a.terminal_status is null

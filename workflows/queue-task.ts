@@ -10,6 +10,7 @@ import {
   type DispatchAnswer,
   dispatchUpdate,
   type QueueTaskInput,
+  runKey,
   stateKey,
   taskRunEndedSignal,
 } from './messages.js';
@@ -61,6 +62,7 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
         'infra-failed',
       );
     show('running');
+    upsertSearchAttributes([{ key: runKey, value: task.runId }]);
     return { taskId, runId: task.runId, commandId: message.commandId };
   }
 

@@ -9,13 +9,21 @@ import {
   setCurrentDetails,
   setHandler,
   startChild,
+  upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { RecordActivities } from '../activities/index.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import { turnWorkflowId } from '../domain/workflow-ids.js';
 import { createRecords } from './activity-proxies.js';
-import { type SessionInput, sendUpdate, steerSignal, turnAttributes, turnEndedSignal } from './messages.js';
+import {
+  type SessionInput,
+  sendUpdate,
+  stateKey,
+  steerSignal,
+  turnAttributes,
+  turnEndedSignal,
+} from './messages.js';
 import { turnWorkflow } from './turn.js';
 
 type ActiveTurn = NonNullable<Awaited<ReturnType<RecordActivities['nextTurn']>>>;
@@ -86,16 +94,24 @@ async function startActiveTurn(
   started: Set<string>,
 ): Promise<boolean> {
   const turn = await records.nextTurn({ sessionId: input.sessionId });
-  setCurrentDetails(turn === null ? 'idle' : `turn of ${turn.runId} is active`);
-  if (turn === null) return false;
+  if (turn === null) {
+    showState('idle', 'idle');
+    return false;
+  }
   await startTurn(input, turn, started);
   return true;
+}
+
+function showState(state: 'active' | 'idle', details: string): void {
+  setCurrentDetails(details);
+  if (workflowInfo().typedSearchAttributes.get(stateKey) !== state)
+    upsertSearchAttributes([{ key: stateKey, value: state }]);
 }
 
 async function startTurn(input: SessionInput, turn: ActiveTurn, started: Set<string>): Promise<void> {
   if (started.has(turn.runId)) return;
   started.add(turn.runId);
-  setCurrentDetails(`turn of ${turn.runId} is active`);
+  showState('active', `turn of ${turn.runId} is active`);
   try {
     await startChild(turnWorkflow, {
       workflowId: turnWorkflowId(turn.runId),

@@ -7,6 +7,7 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import { type AttemptDecision, decideAfterAttempt, type SupervisionVerdict } from '../domain/supervision.js';
+import type { FinishedTurn } from '../store/turn-steps.js';
 import { announcements, createRecords, runners, supervisor } from './activity-proxies.js';
 import { describeFailure, failureKindOf } from './failures.js';
 import { cancelUpdate, stateKey, steerSignal, type TurnInput } from './messages.js';
@@ -43,8 +44,8 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
 
   const finish = await runAttempts();
   return CancellationScope.nonCancellable(async () => {
-    const status = finish === null ? 'superseded' : await end(finish);
-    await announcements.announceTurnEnd({ runId });
+    const { status, nextCommandIds } = finish === null ? superseded : await end(finish);
+    await announcements.announceTurnEnd({ runId, nextCommandIds });
     show(status);
     return { runId, status, attempts: epoch };
   });
@@ -62,7 +63,7 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
         if (decision.kind === 'finish') return decision;
         show('retrying');
         log.warn('the attempt is tried again', { runId, epoch, reason: decision.reason });
-        await runners.stopRunner({ jobName: attempt.jobName });
+        await stop(attempt.jobName);
         attempt = await records.writeAttempt({ runId, epoch: epoch + 1 });
       }
     } catch (error) {
@@ -75,28 +76,38 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
     maxAttempts: number,
   ): Promise<AttemptDecision> {
     if (!attempt.reused && attempt.launcher !== 'external') {
-      await runners.launchRunner({ runId, epoch: attempt.epoch });
+      await runners.launchRunner.executeWithOptions({ summary: `launch ${attempt.jobName}` }, [
+        { runId, epoch: attempt.epoch },
+      ]);
     }
-    const seen = await supervisor.superviseRunner({ runId, epoch: attempt.epoch });
+    const how = attempt.reused ? 'warm runner' : 'runner';
+    const seen = await supervisor.superviseRunner.executeWithOptions(
+      { summary: `attempt ${attempt.epoch} on ${how} ${attempt.jobName}` },
+      [{ runId, epoch: attempt.epoch }],
+    );
     const decision = decideAfterAttempt(final(seen.verdict), {
       epoch: attempt.epoch,
       maxAttempts,
       cancelRequested: seen.cancelRequested,
     });
-    if (decision.kind === 'finish' && decision.stopRunner)
-      await runners.stopRunner({ jobName: attempt.jobName });
+    if (decision.kind === 'finish' && decision.stopRunner) await stop(attempt.jobName);
     return decision;
   }
 
-  async function end(finish: Finish): Promise<string> {
-    const { terminalStatus, failureKind, failureMessage } = finish;
-    const finished = await records.finishTurn({
-      runId,
-      end: { terminalStatus, failureKind, failureMessage },
-    });
-    return finished.status;
+  function stop(jobName: string): Promise<void> {
+    return runners.stopRunner.executeWithOptions({ summary: `end ${jobName}` }, [{ jobName }]);
+  }
+
+  function end({ terminalStatus, failureKind, failureMessage }: Finish): Promise<FinishedTurn> {
+    return records.finishTurn({ runId, end: { terminalStatus, failureKind, failureMessage } });
   }
 }
+
+/** Another execution, or the end of the run, came first: there is nothing to store. */
+const superseded: Omit<FinishedTurn, 'status'> & { status: string } = {
+  status: 'superseded',
+  nextCommandIds: [],
+};
 
 function final(verdict: SupervisionVerdict): Exclude<SupervisionVerdict, { kind: 'wait' }> {
   return verdict.kind === 'wait' ? { kind: 'superseded' } : verdict;

@@ -24,6 +24,8 @@ const killGraceMs = 3_000;
 /** On SIGTERM the turn has this long to end in order, and its report this long to get through. */
 const stopGraceMs = 3_000;
 const stopReportMs = 3_500;
+/** The flush before the report has the patience; this one only begins it. */
+const earlyFlushMs = 1_000;
 
 export interface ServedRunOptions {
   readonly runnerId: string;
@@ -213,7 +215,8 @@ export class ServedRun implements DriverListener {
 
   async #report(end: TurnEnd): Promise<ReportResult> {
     const { redactor, proxy, drivers } = this.#options;
-    await this.#addDiff();
+    // Side by side: what the agent said last is on its way while git looks.
+    await Promise.all([this.#addDiff(), this.#uploader.flush(earlyFlushMs)]);
     const outcome = attemptOutcome(
       end,
       {
