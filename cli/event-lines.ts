@@ -8,33 +8,42 @@ export function eventLines(event: RunEvent): string[] {
   const { payload } = event;
   switch (event.type) {
     case 'user_message':
-      return labelled('you', text(payload['text']), 'cyan');
+      return labelled('you', text(payload.text), 'cyan');
     case 'agent_message':
-      return labelled('agent', text(payload['text']), 'green');
+      return labelled('agent', text(payload.text), 'green');
     case 'reasoning':
-      return text(payload['text']) === '' ? [] : labelled('thinking', text(payload['text']), 'gray');
+      return text(payload.text) === '' ? [] : labelled('thinking', text(payload.text), 'gray');
     case 'plan':
-      return labelled('plan', text(payload['text']), 'gray');
+      return labelled('plan', text(payload.text), 'gray');
     case 'command_execution':
       return commandLines(event);
     case 'file_change':
       return fileLines(event);
     case 'tool_call':
-      return labelled('tool', `${text(payload['tool'])} ${text(payload['status'])}`, 'yellow');
+      return labelled('tool', `${text(payload.tool)} ${text(payload.status)}`, 'yellow');
     case 'steer_delivery':
-      return [styleText('cyan', `  steer ${text(payload['delivery'])}`)];
+      return [styleText('cyan', `  steer ${text(payload.delivery)}`)];
     case 'error':
-      return labelled(payload['willRetry'] === true ? 'retrying' : 'error', text(payload['message']), 'red');
+      return labelled(payload.willRetry === true ? 'retrying' : 'error', text(payload.message), 'red');
     case 'attempt_started':
       return [
         styleText(
           'gray',
-          `· attempt ${event.attempt} started${payload['reused'] === true ? ' on the warm runner' : ''}`,
+          `· attempt ${event.attempt} started${payload.reused === true ? ' on the warm runner' : ''}`,
         ),
       ];
     case 'terminal_status':
       return terminalLines(event);
-    default:
+    case 'approval_requested':
+    case 'approval_resolved':
+    case 'backend_status':
+    case 'budget':
+    case 'diff':
+    case 'event_truncated':
+    case 'events_lost':
+    case 'storage':
+    case 'timeout_warning':
+    case 'usage':
       return [];
   }
 }
@@ -49,15 +58,15 @@ function labelled(label: string, body: string, colour: Colour): string[] {
 
 function commandLines(event: RunEvent): string[] {
   const { payload } = event;
-  if (payload['status'] === 'inProgress') return [styleText('yellow', `$ ${text(payload['command'])}`)];
-  const lines = text(payload['output'])
+  if (payload.status === 'inProgress') return [styleText('yellow', `$ ${text(payload.command)}`)];
+  const lines = text(payload.output)
     .trimEnd()
     .split('\n')
     .filter((line) => line !== '');
   const shown = lines.slice(-outputLines).map((line) => styleText('gray', `  ${line}`));
   const cut =
     lines.length > outputLines ? [styleText('gray', `  … ${lines.length - outputLines} lines more`)] : [];
-  const exitCode = payload['exitCode'];
+  const exitCode = payload.exitCode;
   const failed =
     typeof exitCode === 'number' && exitCode !== 0 ? [styleText('red', `  exit code ${exitCode}`)] : [];
   return [...cut, ...shown, ...failed];
@@ -68,16 +77,16 @@ function fileLines(event: RunEvent): string[] {
   if (status === 'inProgress' || !Array.isArray(changes)) return [];
   return changes.map((change) => {
     const fields = typeof change === 'object' && change !== null && !Array.isArray(change) ? change : {};
-    return styleText('yellow', `± ${text(fields['kind'])} ${text(fields['path'])}`);
+    return styleText('yellow', `± ${text(fields.kind)} ${text(fields.path)}`);
   });
 }
 
 function terminalLines(event: RunEvent): string[] {
-  const status = text(event.payload['terminalStatus']);
+  const status = text(event.payload.terminalStatus);
   const why =
-    event.payload['failureKind'] === null
+    event.payload.failureKind === null
       ? ''
-      : ` (${text(event.payload['failureKind'])}: ${text(event.payload['message'])})`;
+      : ` (${text(event.payload.failureKind)}: ${text(event.payload.message)})`;
   return [styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${why}`)];
 }
 

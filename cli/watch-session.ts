@@ -114,7 +114,7 @@ async function afterLastTurn(
 }
 
 function terminalStatusOf(event: RunEvent): string | null {
-  const status = event.payload['terminalStatus'];
+  const status = event.payload.terminalStatus;
   return typeof status === 'string' ? status : null;
 }
 

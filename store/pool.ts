@@ -20,10 +20,8 @@ const parseBigint = (text: string): number => {
   if (!Number.isSafeInteger(value)) throw new RangeError('a bigint column holds a number above 2^53');
   return value;
 };
-const types = {
-  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    oid === pg.types.builtins.INT8 ? parseBigint : pg.types.getTypeParser(oid, format),
-};
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, parseBigint);
 
 /**
  * A pool with bounded statements (1.5 s), lock waits (1 s) and connects (2 s): a short write that hangs would freeze the workflow whose

@@ -42,16 +42,8 @@ export async function loadSendFacts(db: Queryable, sessionId: string, lock: bool
     return { facts: { session: 'unknown', activeRun: null, queuedTurns: 0 }, owner: null };
   }
   const session = sessionRowSchema.parse(sessions.rows[0]);
-  const active =
-    session.active_run_id === null
-      ? undefined
-      : (
-          await db.query(
-            `select run_id, status, is_open, cancel_requested_at is not null as cancel_requested
-               from runs where run_id = $1 ${forUpdate}`,
-            [session.active_run_id],
-          )
-        ).rows[0];
+  const run =
+    session.active_run_id === null ? null : await loadActiveRun(db, session.active_run_id, forUpdate);
   const queued = await db.query<{ queued: number }>(
     `select (select count(*) from runs where session_id = $1 and terminal_status is null and session_turn is null
                and prompt_command_id is not null)::int
@@ -59,7 +51,6 @@ export async function loadSendFacts(db: Queryable, sessionId: string, lock: bool
                and next_command_id is null)::int as queued`,
     [sessionId],
   );
-  const run = active === undefined ? null : activeRowSchema.parse(active);
   return {
     facts: {
       session: session.storage_kind === 'evicted' ? 'evicted' : 'present',
@@ -81,4 +72,13 @@ export async function loadSendFacts(db: Queryable, sessionId: string, lock: bool
       backendProfile: session.backend_profile,
     },
   };
+}
+
+async function loadActiveRun(db: Queryable, runId: string, forUpdate: string) {
+  const found = await db.query(
+    `select run_id, status, is_open, cancel_requested_at is not null as cancel_requested
+       from runs where run_id = $1 ${forUpdate}`,
+    [runId],
+  );
+  return found.rows.length === 0 ? null : activeRowSchema.parse(found.rows[0]);
 }

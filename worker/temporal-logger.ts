@@ -14,7 +14,8 @@ export function temporalLogger(logger: Logger): DefaultLogger {
         return logger.warn(fields, entry.message);
       case 'INFO':
         return logger.debug(fields, entry.message);
-      default:
+      case 'DEBUG':
+      case 'TRACE':
         return logger.trace(fields, entry.message);
     }
   });

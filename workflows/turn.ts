@@ -6,8 +6,8 @@ import {
   setHandler,
   upsertSearchAttributes,
 } from '@temporalio/workflow';
+import type { RecordActivities } from '../activities/index.js';
 import { type AttemptDecision, decideAfterAttempt, type SupervisionVerdict } from '../domain/supervision.js';
-import type { FinishedTurn } from '../store/turn-steps.js';
 import { announcements, createRecords, runners, supervisor } from './activity-proxies.js';
 import { describeFailure, failureKindOf } from './failures.js';
 import { cancelUpdate, stateKey, steerSignal, type TurnInput } from './messages.js';
@@ -98,13 +98,17 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
     return runners.stopRunner.executeWithOptions({ summary: `end ${jobName}` }, [{ jobName }]);
   }
 
-  function end({ terminalStatus, failureKind, failureMessage }: Finish): Promise<FinishedTurn> {
+  function end({
+    terminalStatus,
+    failureKind,
+    failureMessage,
+  }: Finish): ReturnType<RecordActivities['finishTurn']> {
     return records.finishTurn({ runId, end: { terminalStatus, failureKind, failureMessage } });
   }
 }
 
 /** Another execution, or the end of the run, came first: there is nothing to store. */
-const superseded: Omit<FinishedTurn, 'status'> & { status: string } = {
+const superseded: { readonly status: string; readonly nextCommandIds: readonly string[] } = {
   status: 'superseded',
   nextCommandIds: [],
 };

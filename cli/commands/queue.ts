@@ -22,7 +22,7 @@ export function addQueueCommands(program: Command, run: Run): void {
     .option('--workspace <folder>', 'copy this folder into the workspace of a new session')
     .action((words: string[], options: Record<string, string | undefined>, command: Command) =>
       run(command, async () => {
-        const output = createOutput(command.optsWithGlobals()['json'] === true);
+        const output = createOutput(command.optsWithGlobals().json === true);
         const { title, session, workspace } = options;
         const task = await findApi().client.request(
           queueTaskRecordSchema,
@@ -31,10 +31,10 @@ export function addQueueCommands(program: Command, run: Run): void {
           {
             body: {
               prompt: words.join(' '),
-              queue: options['queue'],
-              tenantId: options['tenant'],
-              projectId: options['project'],
-              backendProfile: options['backend'],
+              queue: options.queue,
+              tenantId: options.tenant,
+              projectId: options.project,
+              backendProfile: options.backend,
               ...(title === undefined ? {} : { title }),
               ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
               ...(workspace === undefined ? {} : { workspace: { path: resolve(workspace) } }),
@@ -53,7 +53,7 @@ export function addQueueCommands(program: Command, run: Run): void {
     .argument('<taskId>')
     .action((taskId: string, _options: unknown, command: Command) =>
       run(command, async () => {
-        const output = createOutput(command.optsWithGlobals()['json'] === true);
+        const output = createOutput(command.optsWithGlobals().json === true);
         const task = await findApi().client.request(
           queueTaskRecordSchema,
           'POST',

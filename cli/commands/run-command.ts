@@ -9,8 +9,7 @@ export const runCommand: Run = async (command, work) => {
     process.exitCode = await work();
   } catch (error) {
     const { line, code } = explainError(error);
-    if (command.optsWithGlobals()['json'] === true)
-      process.stdout.write(`${JSON.stringify({ error: line })}\n`);
+    if (command.optsWithGlobals().json === true) process.stdout.write(`${JSON.stringify({ error: line })}\n`);
     else process.stderr.write(`${line}\n`);
     process.exitCode = code;
   }

@@ -34,16 +34,16 @@ export function addSessionCommands(program: Command, run: Run): void {
       run(command, async () => {
         const output = createOutput(isJson(command));
         const workspace = {
-          ...(options['workspace'] === undefined ? {} : { path: resolve(options['workspace']) }),
-          ...(options['repository'] === undefined ? {} : { repository: options['repository'] }),
-          ...(options['ref'] === undefined ? {} : { ref: options['ref'] }),
+          ...(options.workspace === undefined ? {} : { path: resolve(options.workspace) }),
+          ...(options.repository === undefined ? {} : { repository: options.repository }),
+          ...(options.ref === undefined ? {} : { ref: options.ref }),
         };
         const created = await findApi().client.request(createdSchema, 'POST', ['api', 'v1', 'sessions'], {
           body: {
-            ...(options['id'] === undefined ? {} : { sessionId: options['id'] }),
-            tenantId: options['tenant'],
-            projectId: options['project'],
-            backendProfile: options['backend'],
+            ...(options.id === undefined ? {} : { sessionId: options.id }),
+            tenantId: options.tenant,
+            projectId: options.project,
+            backendProfile: options.backend,
             ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
           },
         });
@@ -82,7 +82,7 @@ export function addSessionCommands(program: Command, run: Run): void {
     );
 }
 
-const isJson = (command: Command): boolean => command.optsWithGlobals()['json'] === true;
+const isJson = (command: Command): boolean => command.optsWithGlobals().json === true;
 
 interface SendOptions {
   readonly dryRun?: boolean;

@@ -13,7 +13,7 @@ export function addShowCommand(program: Command, run: Run): void {
     .argument('<id>', 'session id, run_… or task_…')
     .action((id: string, _options: unknown, command: Command) =>
       run(command, async () => {
-        const output = createOutput(command.optsWithGlobals()['json'] === true);
+        const output = createOutput(command.optsWithGlobals().json === true);
         const { client } = findApi();
         const record = await client.request(z.looseObject({}), 'GET', ['api', 'v1', ...routeOf(id)]);
         const shown = id.startsWith('run_')

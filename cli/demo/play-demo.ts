@@ -106,7 +106,7 @@ async function watchAndSteer(
 
 /** The script has one slow command to be steered at; a real model is steered at its first command. */
 function isTimeToSteer(event: RunEvent, scripted: boolean): boolean {
-  if (event.type !== 'command_execution' || event.payload['status'] !== 'inProgress') return false;
+  if (event.type !== 'command_execution' || event.payload.status !== 'inProgress') return false;
   const { command } = event.payload;
   return !scripted || (typeof command === 'string' && command.includes('sleep'));
 }

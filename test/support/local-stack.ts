@@ -96,7 +96,7 @@ export async function eventsToEnd(
     },
   });
   const last = events.at(-1);
-  const status = last?.type === 'terminal_status' ? last.payload['terminalStatus'] : null;
+  const status = last?.type === 'terminal_status' ? last.payload.terminalStatus : null;
   return {
     events: events.filter((event) => event.runId === runId),
     status: typeof status === 'string' ? status : null,

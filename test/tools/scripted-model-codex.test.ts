@@ -129,8 +129,8 @@ describe('the real Codex on the scripted model', () => {
       .filter(({ method }) => method === 'item/completed')
       .map(({ params }) => params.item);
     expect(items.filter((item) => item?.type === 'fileChange')).toHaveLength(1);
-    const tests = items.filter((item) => /node --test'?$/.test(String(item?.['command'])));
-    expect(tests.map((item) => item?.['exitCode'])).toEqual([1, 0]);
+    const tests = items.filter((item) => /node --test'?$/.test(String(item?.command)));
+    expect(tests.map((item) => item?.exitCode)).toEqual([1, 0]);
   }, 30_000);
 
   test('a command that outlasts its yield is polled until it ends', async () => {

@@ -116,8 +116,8 @@ describe('the scripted model over HTTP', () => {
 
   test('a step without usage gets a plausible one', async () => {
     const usage = (await eventsOf(await ask('hello'))).at(-1)?.response?.usage;
-    expect(usage?.['input_tokens']).toBeGreaterThan(10);
-    expect(usage?.['output_tokens']).toBeGreaterThan(10);
+    expect(usage?.input_tokens).toBeGreaterThan(10);
+    expect(usage?.output_tokens).toBeGreaterThan(10);
   });
 
   test.each([

@@ -28,7 +28,7 @@ const taskQueue = 'workflow-tests';
 
 beforeAll(async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const path = process.env['TEMPORAL_CLI_PATH'];
+  const path = process.env.TEMPORAL_CLI_PATH;
   if (path === undefined) throw new Error('the global setup names the Temporal server');
   env = await TestWorkflowEnvironment.createLocal({
     server: {

@@ -69,9 +69,9 @@ export function readConversation(
   headers: Readonly<Record<string, string | string[] | undefined>>,
 ): Conversation {
   const metadata = request.client_metadata ?? {};
-  const turnId = metadata['turn_id'] ?? null;
+  const turnId = metadata.turn_id ?? null;
   const threadKey =
-    metadata['thread_id'] ?? request.prompt_cache_key ?? oneHeader(headers['thread-id']) ?? 'no-thread-id';
+    metadata.thread_id ?? request.prompt_cache_key ?? oneHeader(headers['thread-id']) ?? 'no-thread-id';
   const startedAtMs = turnId === null ? null : uuidTimeMs(turnId);
   const entries = request.input.flatMap((item) => entryOf(item, startedAtMs));
   return {

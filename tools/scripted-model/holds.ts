@@ -66,7 +66,8 @@ export class Holds {
         if (waiting.size === 0) this.waiters.delete(name);
         finish();
       };
-      const onAbort = () => settle(() => reject(signal.reason));
+      const onAbort = () =>
+        settle(() => reject(new Error('the request was aborted', { cause: signal.reason })));
       const waiter: Waiter = { threadKey, pass: () => settle(resolve) };
       const timer = setTimeout(
         () => settle(() => reject(new HoldTimeoutError(`nobody released "${name}" in ${limitMs} ms`))),

@@ -103,7 +103,7 @@ export function inProgressEvent(responseId: string): StreamEvent {
 
 /** Cuts a text into `count` pieces of about the same length (fewer when the text is shorter; one by default). */
 export function pieces(text: string, count = 1): string[] {
-  const characters = [...text];
+  const characters = Array.from(text);
   const wanted = Math.min(count, characters.length);
   return Array.from({ length: wanted }, (_, at) => {
     const from = Math.floor((at * characters.length) / wanted);

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { z } from 'zod';
 import type { Holds } from './holds.js';
 import type { RequestLog } from './request-log.js';
 import type { ScenarioLibrary } from './scenario-library.js';
@@ -54,7 +55,7 @@ export async function readBody(request: IncomingMessage): Promise<{ bytes: numbe
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request) {
-    const buffer = Buffer.from(chunk);
+    const buffer = z.instanceof(Buffer).parse(chunk);
     bytes += buffer.length;
     if (bytes > maxBodyBytes) throw new Error(`the request is larger than ${maxBodyBytes} bytes`);
     chunks.push(buffer);
