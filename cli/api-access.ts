@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs';
 import { type ApiClient, createApiClient } from '../client/index.js';
 import { readCliConfig } from '../infra/config/cli-config.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
-import { readStackFile } from './stack/stack-file.js';
+import { StackNotReadyError } from './explain-error.js';
+import { localStackState } from './stack/stack-file.js';
 
 /** The API that a command talks to, and the data folder that holds its cursors. */
 export interface ApiAccess {
@@ -14,11 +15,15 @@ export interface ApiAccess {
 /**
  * Finds the API: AGENTRUN_MGR_URL with AGENTRUN_API_TOKEN, else the local stack of the data folder.
  *
- * @throws ConfigurationError when neither is there.
+ * @throws ConfigurationError when neither is there; StackNotReadyError while the local stack starts.
  */
 export function findApi(): ApiAccess {
   const config = readCliConfig();
-  const stack = readStackFile(config.dataDir);
+  const state = localStackState(config.dataDir);
+  if (config.apiUrl === undefined && state.kind === 'starting') {
+    throw new StackNotReadyError(`${startingText(state.pid)}; try again in a moment`);
+  }
+  const stack = state.kind === 'running' || state.kind === 'stopped' ? state.stack : undefined;
   const apiUrl = config.apiUrl ?? stack?.apiUrl;
   if (apiUrl === undefined) {
     throw new ConfigurationError([
@@ -40,6 +45,24 @@ export function findApi(): ApiAccess {
     dataDir: config.dataDir,
   };
 }
+
+/** Why the API may be out of reach, for an error line. */
+export function connectionHint(): string {
+  const config = readCliConfig();
+  if (config.apiUrl !== undefined) return `AGENTRUN_MGR_URL is ${config.apiUrl}`;
+  const state = localStackState(config.dataDir);
+  switch (state.kind) {
+    case 'running':
+      return `the local stack runs (pid ${state.stack.pid}), but its API at ${state.stack.apiUrl} does not answer`;
+    case 'starting':
+      return startingText(state.pid);
+    case 'stopped':
+    case 'never-started':
+      return 'the local stack is not running: agentrun up';
+  }
+}
+
+const startingText = (pid: number) => `the local stack is still starting (pid ${pid})`;
 
 function localToken(file: string): string | undefined {
   try {

@@ -1,6 +1,3 @@
-import { ApiError, ConnectionError } from '../client/index.js';
-import { ConfigurationError } from '../infra/config/read-env.js';
-
 /** Exit codes of the `agentrun` command, as its help says them. `up` has 3 for "already running" and 130 beside these. */
 export const exitCodes = {
   ok: 0,
@@ -14,20 +11,3 @@ export const exitCodes = {
   unavailable: 5,
 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
-
-/** One line for a person and the exit code of an error. */
-export function explainError(error: unknown): { line: string; code: ExitCode } {
-  if (error instanceof ConfigurationError) return { line: error.message, code: exitCodes.usage };
-  if (error instanceof ConnectionError) {
-    return { line: `${error.message} (is \`agentrun up\` running?)`, code: exitCodes.unavailable };
-  }
-  if (error instanceof ApiError) {
-    const line = `${error.failureKind}: ${error.message}`;
-    if (error.status === 400) return { line, code: exitCodes.usage };
-    return {
-      line,
-      code: error.status >= 500 || error.status === 429 ? exitCodes.unavailable : exitCodes.refused,
-    };
-  }
-  return { line: error instanceof Error ? error.message : String(error), code: exitCodes.failed };
-}

@@ -3,26 +3,26 @@ import { writeSync } from 'node:fs';
 /** Where a command writes: results on stdout, remarks on stderr, so that `--json` output can be piped. */
 export interface Output {
   readonly json: boolean;
-  /** A result line for a person; nothing with --json. */
-  line(text: string): void;
+  /** Result lines for a person, in one write; nothing with --json. */
+  line(...lines: string[]): void;
   /** A remark on stderr; nothing with --json. */
   remark(text: string): void;
-  /** A result as one JSON line; nothing without --json. */
-  data(value: unknown): void;
+  /** Results as one JSON line each, in one write; nothing without --json. */
+  data(...values: unknown[]): void;
 }
 
 /** Synchronous on purpose: what `watch` counts as printed has left the process. */
 export function createOutput(json: boolean): Output {
   return {
     json,
-    line: (text) => {
-      if (!json) write(1, text);
+    line: (...lines) => {
+      if (!json && lines.length > 0) write(1, lines.join('\n'));
     },
     remark: (text) => {
       if (!json) write(2, text);
     },
-    data: (value) => {
-      if (json) write(1, JSON.stringify(value));
+    data: (...values) => {
+      if (json && values.length > 0) write(1, values.map((value) => JSON.stringify(value)).join('\n'));
     },
   };
 }

@@ -7,8 +7,9 @@ import type { WatchCursor } from './watch-session.js';
 const cursorSchema = z.object({ runId: runIdSchema, seq: z.number().int().nonnegative() });
 
 /**
- * Remembers what `watch` has shown of a session, so that one that was killed goes on there. Noted right before it is shown: somebody who kills the
- * watcher because of what it shows sees nothing twice. A kill in the microseconds between the two hides one event, which `--from-start` shows.
+ * Remembers what `watch` has shown of a session, so that one that was killed goes on there. Noted right before a page is
+ * shown: who kills the watcher because of what it shows sees nothing twice. A kill in the microseconds between the two hides that page, which
+ * `--from-start` shows.
  */
 export class WatchCursorFile {
   readonly #path: string;

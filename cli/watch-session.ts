@@ -16,8 +16,8 @@ export interface WatchOptions {
   /** Go on when a turn has ended, and wait for the next. */
   readonly follow: boolean;
   readonly signal: AbortSignal;
-  /** Called once per event, in order; the cursor is where to go on from afterwards. */
-  readonly onEvent: (event: RunEvent, cursor: WatchCursor) => void;
+  /** Called once per page with its events, in order; the cursor is where to go on from afterwards. */
+  readonly onEvents: (events: readonly RunEvent[], cursor: WatchCursor) => void;
   /** Called once when the API does not answer, with the reason, and once with null when it is back. */
   readonly onWaiting?: (reason: string | null) => void;
 }
@@ -39,10 +39,11 @@ export async function watchSession(options: WatchOptions): Promise<string | null
   while (!options.signal.aborted) {
     const page = await readPage(options, cursor);
     if (page === undefined) break;
-    for (const event of page.items) {
-      cursor = { runId: event.runId, seq: event.seq };
-      options.onEvent(event, cursor);
-      if (event.type === 'terminal_status') status = terminalStatusOf(event);
+    const last = page.items.at(-1);
+    if (last !== undefined) {
+      cursor = { runId: last.runId, seq: last.seq };
+      options.onEvents(page.items, cursor);
+      if (last.type === 'terminal_status') status = terminalStatusOf(last);
     }
     if (page.items.length > 0 && page.hasMore) continue;
     if (page.runId !== null && !page.terminal) continue;

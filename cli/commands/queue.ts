@@ -1,10 +1,21 @@
-import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { queueTaskRecordSchema } from '../../contract/queue.js';
 import { findApi } from '../api-access.js';
 import { exitCodes } from '../exit-codes.js';
 import { createOutput } from '../output.js';
+import { workspaceFolder } from '../workspace-folder.js';
 import type { Run } from './run-command.js';
+
+const addOptions = {
+  prompt: '<text>',
+  queue: '--queue',
+  title: '--title',
+  tenantId: '--tenant',
+  projectId: '--project',
+  backendProfile: '--backend',
+  'sessionRef.sessionId': '--session',
+  'workspace.path': '--workspace',
+};
 
 /** Adds `queue add` and `queue dispatch`. */
 export function addQueueCommands(program: Command, run: Run): void {
@@ -37,7 +48,7 @@ export function addQueueCommands(program: Command, run: Run): void {
               backendProfile: options.backend,
               ...(title === undefined ? {} : { title }),
               ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
-              ...(workspace === undefined ? {} : { workspace: { path: resolve(workspace) } }),
+              ...(workspace === undefined ? {} : { workspace: { path: workspaceFolder(workspace) } }),
             },
           },
         );
@@ -45,7 +56,7 @@ export function addQueueCommands(program: Command, run: Run): void {
         output.remark(`${task.state}, session ${task.sessionRef.sessionId}`);
         output.line(task.id);
         return exitCodes.ok;
-      }),
+      }, { optionNames: addOptions }),
     );
   queue
     .command('dispatch')
@@ -63,6 +74,6 @@ export function addQueueCommands(program: Command, run: Run): void {
         output.data(task);
         output.line(`${task.state} ${task.latestAttempt?.runId ?? ''} session ${task.sessionRef.sessionId}`);
         return exitCodes.ok;
-      }),
+      }, { optionNames: { taskId: '<taskId>' } }),
     );
 }

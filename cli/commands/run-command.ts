@@ -1,16 +1,21 @@
 import type { Command } from 'commander';
-import { explainError } from '../exit-codes.js';
+import { connectionHint } from '../api-access.js';
+import { type ErrorContext, explainError } from '../explain-error.js';
 
-/** Runs a command's work and sets the exit code; an error is one line on stderr (an object on stdout with --json). */
-export type Run = (command: Command, work: () => Promise<number>) => Promise<void>;
+/**
+ * Runs a command's work and sets the exit code. An error is a line or two on stderr; with --json it is
+ * `{"error": {failureKind, status, message, details?}}` on stdout.
+ */
+export type Run = (command: Command, work: () => Promise<number>, context?: ErrorContext) => Promise<void>;
 
-export const runCommand: Run = async (command, work) => {
+export const runCommand: Run = async (command, work, context) => {
   try {
     process.exitCode = await work();
   } catch (error) {
-    const { line, code } = explainError(error);
-    if (command.optsWithGlobals().json === true) process.stdout.write(`${JSON.stringify({ error: line })}\n`);
-    else process.stderr.write(`${line}\n`);
+    const { text, report, code } = explainError(error, { connectionHint, ...context });
+    if (command.optsWithGlobals()['json'] === true) {
+      process.stdout.write(`${JSON.stringify({ error: report })}\n`);
+    } else process.stderr.write(`${text}\n`);
     process.exitCode = code;
   }
 };

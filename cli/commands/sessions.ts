@@ -160,11 +160,10 @@ export async function follow(
       from,
       follow: goOn,
       signal: stop.signal,
-      onEvent: (event, cursor) => {
+      onEvents: (events, cursor) => {
         file?.write(cursor);
-        output.data(event);
-        const lines = eventLines(event);
-        if (lines.length > 0) output.line(lines.join('\n'));
+        output.data(...events);
+        output.line(...events.flatMap(eventLines));
       },
     });
     return status === null || status === 'completed' ? exitCodes.ok : exitCodes.failed;

@@ -25,7 +25,7 @@ export function addShowCommand(program: Command, run: Run): void {
         output.data(shown);
         output.line(JSON.stringify(shown, null, 2));
         return exitCodes.ok;
-      }),
+      }, { sessionId: id, optionNames: { sessionId: '<id>', runId: '<id>', taskId: '<id>' } }),
     );
 }
 

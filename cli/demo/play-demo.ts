@@ -82,23 +82,24 @@ async function watchAndSteer(
   const { client, print } = stage;
   let steer: Promise<string> | undefined;
   const delivered = new Set<string>();
+  const onEvent = (event: RunEvent): void => {
+    for (const line of eventLines(event)) print(line);
+    const { commandId } = event.payload;
+    if (event.type === 'user_message' && typeof commandId === 'string') delivered.add(commandId);
+    if (steer === undefined && isTimeToSteer(event, turn.scripted)) {
+      print('        (the demo steers the running turn now)');
+      steer = sendSteer(client, turn.sessionId);
+      // Looked at below; an early failure must not count as unhandled in between.
+      steer.catch(() => undefined);
+    }
+  };
   await watchSession({
     client,
     sessionId: turn.sessionId,
     from: { runId: turn.runId, seq: 0 },
     follow: false,
     signal: turn.signal,
-    onEvent: (event) => {
-      for (const line of eventLines(event)) print(line);
-      const { commandId } = event.payload;
-      if (event.type === 'user_message' && typeof commandId === 'string') delivered.add(commandId);
-      if (steer === undefined && isTimeToSteer(event, turn.scripted)) {
-        print('        (the demo steers the running turn now)');
-        steer = sendSteer(client, turn.sessionId);
-        // Looked at below; an early failure must not count as unhandled in between.
-        steer.catch(() => undefined);
-      }
-    },
+    onEvents: (events) => events.forEach(onEvent),
   });
   if (steer === undefined) return { steerSeen: false };
   return { steerSeen: delivered.has(await steer) };

@@ -41,12 +41,27 @@ export function readStackFile(dataDir: string): StackFile | undefined {
   return stackFileSchema.safeParse(content).data;
 }
 
+/** What is known of the stack of a data folder. A stack that starts has an owner, but has not written its file yet. */
+export type LocalStackState =
+  | { readonly kind: 'running'; readonly stack: StackFile }
+  | { readonly kind: 'starting'; readonly pid: number }
+  | { readonly kind: 'stopped'; readonly stack: StackFile }
+  | { readonly kind: 'never-started' };
+
+/** The state of this data folder's stack now. */
+export function localStackState(dataDir: string): LocalStackState {
+  const owner: ProcessIdentity | undefined = readPidFile(stackLockFile(stackPaths(dataDir)));
+  const stack = readStackFile(dataDir);
+  if (owner !== undefined && isSameProcessAlive(owner)) {
+    return stack?.pid === owner.pid ? { kind: 'running', stack } : { kind: 'starting', pid: owner.pid };
+  }
+  return stack === undefined ? { kind: 'never-started' } : { kind: 'stopped', stack };
+}
+
 /** The stack of this data folder that runs now, undefined when none does. */
 export function findRunningStack(dataDir: string): StackFile | undefined {
-  const owner: ProcessIdentity | undefined = readPidFile(stackLockFile(stackPaths(dataDir)));
-  if (owner === undefined || !isSameProcessAlive(owner)) return undefined;
-  const stack = readStackFile(dataDir);
-  return stack?.pid === owner.pid ? stack : undefined;
+  const state = localStackState(dataDir);
+  return state.kind === 'running' ? state.stack : undefined;
 }
 
 /** Writes `stack.json`, whole or not at all. */

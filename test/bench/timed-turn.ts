@@ -17,8 +17,8 @@ export async function timedTurn(
     from: { runId: answer.run.id, seq: 0 },
     follow: false,
     signal: AbortSignal.timeout(limitMs),
-    onEvent: (event) => {
-      if (event.type === 'terminal_status') elapsedMs = performance.now() - startedAt;
+    onEvents: (events) => {
+      if (events.at(-1)?.type === 'terminal_status') elapsedMs = performance.now() - startedAt;
     },
   });
   if (status !== 'completed' || elapsedMs === undefined)

@@ -5,7 +5,14 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { z } from 'zod';
 import { queueTaskRecordSchema } from '../../contract/queue.js';
 import { packageRoot } from '../../infra/config/package-root.js';
-import { createSession, eventsToEnd, eventually, getRun, send, startLocalStack } from '../support/local-stack.js';
+import {
+  createSession,
+  eventsToEnd,
+  eventually,
+  getRun,
+  send,
+  startLocalStack,
+} from '../support/local-stack.js';
 
 // npm run record-histories: plays scenarios on the real stack and stores the histories of their workflows, named
 // <version>-<scenario>.json. A file that exists is never overwritten: after a release a history that does not replay is answered
@@ -35,7 +42,9 @@ const ended = (workflowId: string) => temporal.workflow.getHandle(workflowId).re
 const release = (hold: string) =>
   fetch(`${local.scriptedUrl}/__scripted/holds/${hold}/release`, { method: 'POST' });
 const running = (runId: string) =>
-  eventually('the turn runs', async () => ((await getRun(local, runId)).status === 'running' ? true : undefined));
+  eventually('the turn runs', async () =>
+    (await getRun(local, runId)).status === 'running' ? true : undefined,
+  );
 
 try {
   const sessionId = await createSession(local);
@@ -55,7 +64,9 @@ try {
 
   const cancelled = await send(local, sessionId, 'c [[scenario:hold name=c]]');
   await running(cancelled.run.id);
-  await local.client.request(z.unknown(), 'POST', ['api', 'v1', 'runs', cancelled.run.id, 'cancel'], { body: {} });
+  await local.client.request(z.unknown(), 'POST', ['api', 'v1', 'runs', cancelled.run.id, 'cancel'], {
+    body: {},
+  });
   await ended(`turn/${cancelled.run.id}`);
   await record('turn-cancelled', `turn/${cancelled.run.id}`);
 
@@ -67,9 +78,14 @@ try {
   const task = await local.client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks'], {
     body: { tenantId: 'test', projectId: 'test', prompt: 'e [[scenario:echo]]' },
   });
-  await local.client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks', task.id, 'dispatch'], {
-    body: {},
-  });
+  await local.client.request(
+    queueTaskRecordSchema,
+    'POST',
+    ['api', 'v1', 'queue', 'tasks', task.id, 'dispatch'],
+    {
+      body: {},
+    },
+  );
   await ended(`queueTask/${task.id}`);
   await record('queue-task', `queueTask/${task.id}`);
 } finally {

@@ -28,7 +28,11 @@ beforeAll(async () => {
 
 const read = (file: string): unknown => JSON.parse(readFileSync(join(folder, file), 'utf8'));
 const replay = (history: unknown) =>
-  Worker.runReplayHistory({ workflowBundle, plugins: [createTracingPlugin(tracing)] }, historyFromJSON(history), 'replayed');
+  Worker.runReplayHistory(
+    { workflowBundle, plugins: [createTracingPlugin(tracing)] },
+    historyFromJSON(history),
+    'replayed',
+  );
 
 describe('stored histories', () => {
   it.each(files)('%s replays', async (file) => {

@@ -89,10 +89,10 @@ export async function eventsToEnd(
     from: { runId, seq: 0 },
     follow: false,
     signal: AbortSignal.any([stop.signal, AbortSignal.timeout(limitMs)]),
-    onEvent: (event) => {
-      events.push(event);
-      onEvent(event);
-      if (event.type === 'terminal_status' && event.runId === runId) stop.abort();
+    onEvents: (page) => {
+      events.push(...page);
+      page.forEach(onEvent);
+      if (page.some((event) => event.type === 'terminal_status' && event.runId === runId)) stop.abort();
     },
   });
   const last = events.at(-1);
