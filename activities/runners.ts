@@ -1,5 +1,5 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
-import { type Client, WithStartWorkflowOperation } from '@temporalio/client';
+import { type Client, WithStartWorkflowOperation, WorkflowNotFoundError } from '@temporalio/client';
 import { mainTaskQueue, sessionWorkflowId } from '../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
 import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
@@ -20,6 +20,7 @@ import type { RunnerActivities } from './index.js';
 
 /** How long a runner that is to go may take to end by itself. */
 const stopGraceMs = 5_000;
+const heartbeatMs = 5_000;
 
 export interface RunnerDependencies {
   readonly pool: Pool;
@@ -40,7 +41,7 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
   const { pool, notifier, launcher, client } = dependencies;
 
   async function stop(jobName: string): Promise<void> {
-    await launcher.stop(jobName, stopGraceMs);
+    await heartbeating(`ending ${jobName}`, () => launcher.stop(jobName, stopGraceMs));
     await markRunnerGone(pool, jobName);
   }
 
@@ -48,14 +49,15 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
   async function clearTheWay(jobName: string): Promise<void> {
     for (const other of await otherRunnersOfSession(pool, jobName)) {
       notifier.notify('agentrun_runner', other);
-      Context.current().heartbeat({ phase: 'ending the former runner', other });
       await stop(other);
     }
   }
 
   async function launchOrRefuse(launch: RunnerLaunch): Promise<void> {
     try {
-      await launcher.launch(launch, Context.current().cancellationSignal);
+      await heartbeating(`launching ${launch.jobName}`, () =>
+        launcher.launch(launch, Context.current().cancellationSignal),
+      );
     } catch (error) {
       if (!(error instanceof PrerequisiteError)) throw error;
       throw ApplicationFailure.create({
@@ -105,7 +107,9 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         signalArgs: [{ runId, nextCommandIds }],
       });
       if (whom.notifyWorkflowId !== null) {
-        await client.workflow.getHandle(whom.notifyWorkflowId).signal(taskRunEndedSignal, { runId });
+        await unlessEnded(
+          client.workflow.getHandle(whom.notifyWorkflowId).signal(taskRunEndedSignal, { runId }),
+        );
       }
     },
 
@@ -131,4 +135,25 @@ function sessionStart(input: SessionInput) {
     typedSearchAttributes: sessionAttributes(input),
     staticSummary: `session ${input.sessionId}`,
   };
+}
+
+/** Says every few seconds that a long step goes on: without it the server would start it again beside itself. */
+async function heartbeating<T>(phase: string, work: () => Promise<T>): Promise<T> {
+  const context = Context.current();
+  context.heartbeat({ phase });
+  const timer = setInterval(() => context.heartbeat({ phase }), heartbeatMs);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/** A task that has ended already re-read its run by itself; telling it is not needed. */
+async function unlessEnded(signalled: Promise<void>): Promise<void> {
+  try {
+    await signalled;
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
 }

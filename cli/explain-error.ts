@@ -47,8 +47,7 @@ export function explainError(
     code,
   });
   const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof ConfigurationError)
-    return without('configuration-invalid', message, exitCodes.usage);
+  if (error instanceof ConfigurationError) return without('configuration-invalid', message, exitCodes.usage);
   if (error instanceof UsageError) return without('usage-invalid', message, exitCodes.usage);
   if (error instanceof StackNotReadyError) return without('stack-not-ready', message, exitCodes.unavailable);
   if (error instanceof ConnectionError) {

@@ -63,9 +63,12 @@ export const cancelGraceMs = 15_000;
  * | 5 | not claimed and the claim deadline has passed | `never-claimed` |
  * | 6 | claimed, and older than the hard limit | `timeout` hard |
  * | 7 | the lease expired and the partition grace is over | `lease-lost` |
- * | 8 | claimed, no event within the first-output limit | `timeout` first-output |
- * | 9 | no progress within the idle limit (0: off) | `timeout` idle |
+ * | 8 | lease live, nothing of the agent within the first-output limit | `timeout` first-output |
+ * | 9 | lease live, no progress within the idle limit (0: off) | `timeout` idle |
  * | 10 | else | `wait` |
+ *
+ * Silence counts only while the lease is live: a runner that cannot reach the API is not heard, whatever its agent does (architecture.md 5). The
+ * heartbeat that renews the lease brings the progress in the same statement.
  */
 export function judgeAttempt(facts: SupervisionFacts, epoch: number): SupervisionVerdict {
   const { nowMs, policy } = facts;
@@ -99,14 +102,15 @@ export function judgeAttempt(facts: SupervisionFacts, epoch: number): Supervisio
   if (leaseExpired && passed((facts.leaseExpiresAtMs ?? facts.claimedAtMs) + policy.partitionGraceMs)) {
     return { kind: 'lease-lost', begun };
   }
-  if (!begun && passed(facts.claimedAtMs + policy.firstOutputTimeoutMs)) {
+  if (leaseExpired) return wait(facts, 'lease-expired', deadlines);
+  if (!begun && facts.lastProgressAtMs === null && passed(facts.claimedAtMs + policy.firstOutputTimeoutMs)) {
     return { kind: 'timeout', timeoutKind: 'first-output', limitMs: policy.firstOutputTimeoutMs };
   }
   const lastProgressMs = Math.max(facts.claimedAtMs, facts.lastProgressAtMs ?? 0, facts.firstEventAtMs ?? 0);
   if (policy.idleTimeoutMs > 0 && passed(lastProgressMs + policy.idleTimeoutMs)) {
     return { kind: 'timeout', timeoutKind: 'idle', limitMs: policy.idleTimeoutMs };
   }
-  return wait(facts, leaseExpired ? 'lease-expired' : begun ? 'running' : 'claimed', deadlines);
+  return wait(facts, begun ? 'running' : 'claimed', deadlines);
 }
 
 function wait(facts: SupervisionFacts, phase: AttemptPhase, deadlines: number[]): SupervisionVerdict {

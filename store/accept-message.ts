@@ -53,15 +53,26 @@ export async function acceptMessage(
       commandId,
     ]);
     if (found.rows.length === 0) return refuse('not-found', 'this message was never stored');
-    const message = messageRowSchema.parse(found.rows[0]);
+    const parsed = messageRowSchema.safeParse(found.rows[0]);
+    // A stored body that this version cannot read is refused: waiting would not change it, and the session's other messages wait behind it.
+    const message = parsed.success ? parsed.data : undefined;
+    if (message === undefined)
+      return store(tx, commandId, refuse('infra-failed', 'the stored message cannot be read'));
     if (message.decision !== null) return { decision: message.decision, touchedRunIds: [], attempt: null };
-    const accepted = await decide(tx, settings, message);
-    await tx.query('update session_messages set decision = $2, decided_at = now() where command_id = $1', [
-      commandId,
-      JSON.stringify(accepted.decision),
-    ]);
-    return accepted;
+    return store(tx, commandId, await decide(tx, settings, message));
   });
+}
+
+async function store(
+  tx: Transaction,
+  commandId: string,
+  accepted: AcceptedMessage,
+): Promise<AcceptedMessage> {
+  await tx.query('update session_messages set decision = $2, decided_at = now() where command_id = $1', [
+    commandId,
+    JSON.stringify(accepted.decision),
+  ]);
+  return accepted;
 }
 
 /** The decision, and whom to wake after the commit: runs that changed, and the runner of an attempt that was prepared. */
@@ -92,7 +103,9 @@ async function decide(
       };
     }
     case 'turn': {
-      const runId = message.run_id ?? (await createRunForMessage(tx, settings, message, situation));
+      const runId =
+        (await unbegunRun(tx, message.run_id)) ??
+        (await createRunForMessage(tx, settings, message, situation));
       if (verdict.interrupt && situation.facts.activeRun !== null) {
         await tx.query(
           `update runs set cancel_requested_at = now(), cancel_reason = 'interrupted by a newer message',
@@ -116,6 +129,16 @@ async function decide(
       };
     }
   }
+}
+
+/** The run that the message was to begin, locked, unless another message has begun it or it has ended in between. */
+async function unbegunRun(tx: Transaction, runId: string | null): Promise<string | null> {
+  if (runId === null) return null;
+  const found = await tx.query(
+    'select 1 from runs where run_id = $1 and prompt_command_id is null and terminal_status is null for update',
+    [runId],
+  );
+  return found.rowCount === 1 ? runId : null;
 }
 
 /** A run that existed before its message waits for a runner that somebody else starts (architecture.md 4.4). */

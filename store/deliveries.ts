@@ -30,6 +30,15 @@ export function deliveriesIn(events: readonly ProducedEvent[]): Delivery[] {
   });
 }
 
+/** The agent's thread that a batch says was opened. Stored before the turn's end: a runner that is lost does not take it along. */
+export function threadIdIn(events: readonly ProducedEvent[]): string | null {
+  const opened = events.findLast(
+    (event) => event.type === 'backend_status' && event.payload.phase === 'thread-opened',
+  );
+  const threadId = opened?.payload.threadId;
+  return typeof threadId === 'string' ? threadId : null;
+}
+
 /** Stores the fate of commands. The caller holds the lock of the run's row. A terminal state never changes. */
 export async function recordDeliveries(
   tx: Transaction,

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { IngestAnswer, IngestLine } from '../contract/ingest.js';
-import { type Delivery, deliveriesIn, recordDeliveries } from './deliveries.js';
+import { type Delivery, deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
 import { insertEvents } from './event-rows.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import type { RunnerIdentity } from './runner-identity.js';
@@ -30,7 +30,7 @@ export interface IngestResult {
  * the accepted is a duplicate, a gap ends the batch with `conflict`. A fenced or late batch goes to quarantine and answers `fenced` or
  * `conflict` (architecture.md 5). Every answer and every error carries `lastAcceptedSeq`. No lines: a probe that changes nothing.
  *
- * Locks in the order run, log: the run only when a line says that a command was delivered.
+ * Locks in the order run, log: the run only when a line says that a command was delivered or a thread opened.
  */
 export async function ingest(
   pool: Pool,
@@ -39,7 +39,8 @@ export async function ingest(
 ): Promise<IngestResult> {
   return withTransaction(pool, async (tx) => {
     const deliveries = deliveriesIn(lines.map((line) => line.event));
-    if (deliveries.length > 0)
+    const threadId = threadIdIn(lines.map((line) => line.event));
+    if (deliveries.length > 0 || threadId !== null)
       await tx.query('select 1 from runs where run_id = $1 for update', [runner.runId]);
     const log = await lockLog(tx, runner);
     const accepted = log.log_epoch === runner.epoch ? log.last_producer_seq : 0;
@@ -47,6 +48,9 @@ export async function ingest(
       return quarantine(tx, runner, lines, log, accepted);
     }
     const sorted = sortLines(lines, accepted);
+    if (threadId !== null) {
+      await tx.query('update runs set thread_id = $2 where run_id = $1', [runner.runId, threadId]);
+    }
     if (sorted.fresh.length > 0) await store(tx, runner, log, sorted.fresh, deliveries);
     const answer: IngestAnswer = {
       accepted: sorted.fresh.length,

@@ -34,11 +34,13 @@ export async function loadLaunchFacts(
 /** The runner was started: its job shows it, and the claim timeout counts from now. */
 export async function noteLaunched(db: Queryable, facts: LaunchFacts): Promise<void> {
   await db.query(
-    `with job as (
+    // The run's row first, as a claim that comes at the same moment takes it.
+    `with locked as (select run_id from runs where run_id = $2 for update),
+     job as (
        update runner_jobs set phase = case when phase = 'creating' then 'starting' else phase end, updated_at = now()
-        where job_id = $1 returning run_id, epoch)
+        where job_id = $1 and run_id = (select run_id from locked) returning run_id, epoch)
      update attempts a set claim_deadline_at = now() + (r.execution_policy ->> 'claimTimeoutMs')::int * interval '1 millisecond'
        from job, runs r where a.run_id = job.run_id and a.epoch = job.epoch and r.run_id = job.run_id and a.claimed_by is null`,
-    [facts.jobId],
+    [facts.jobId, facts.runId],
   );
 }

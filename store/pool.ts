@@ -34,6 +34,8 @@ export function createPool(options: PoolOptions): Pool {
     max: options.maxConnections ?? 20,
     connectionTimeoutMillis: 2_000,
     statement_timeout: 1_500,
+    // The limits above are the server's; one that does not answer at all is left after this.
+    query_timeout: 3_000,
     lock_timeout: 1_000,
     idle_in_transaction_session_timeout: 10_000,
     keepAlive: true,

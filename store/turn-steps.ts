@@ -127,49 +127,51 @@ export interface FinishedTurn {
  * steers marked `next-turn`, and the terminal event as the last of the log. Only this makes a run terminal; a repeat answers what is stored.
  */
 export async function finishTurn(pool: Pool, runId: string, end: TurnEnd): Promise<FinishedTurn> {
-  return withTransaction(pool, async (tx) => {
-    const run = await lockSessionAndRun(tx, runId);
-    if (isTerminalState(run.status))
-      return { status: run.status, nextCommandIds: await nextTurnCommands(tx, run.run_id) };
-    await tx.query(
-      `update runs set status = $2, terminal_status = $2, failure_kind = $3, failure_message = $4, is_open = false,
+  return withTransaction(pool, (tx) => finishTurnIn(tx, runId, end));
+}
+
+async function finishTurnIn(tx: Transaction, runId: string, end: TurnEnd): Promise<FinishedTurn> {
+  const run = await lockSessionAndRun(tx, runId);
+  if (isTerminalState(run.status))
+    return { status: run.status, nextCommandIds: await nextTurnCommands(tx, run.run_id) };
+  await tx.query(
+    `update runs set status = $2, terminal_status = $2, failure_kind = $3, failure_message = $4, is_open = false,
          finished_at = now(), updated_at = now() where run_id = $1`,
-      [runId, end.terminalStatus, end.failureKind, end.failureMessage],
-    );
-    await tx.query(
-      `update commands set
+    [runId, end.terminalStatus, end.failureKind, end.failureMessage],
+  );
+  await tx.query(
+    `update commands set
          steer_delivery = case when type = 'steer' and delivered_at is null and steer_delivery is distinct from 'rejected'
            then 'next-turn' else steer_delivery end,
          state = case when type = 'steer' and delivered_at is null then 'cancelled'
            when type = 'steer' then 'completed' else $2 end,
          finished_at = coalesce(finished_at, now())
        where run_id = $1 and state in ('pending', 'acknowledged')`,
-      [runId, end.terminalStatus],
-    );
-    await tx.query(
-      `update sessions set active_run_id = null, active_command_id = null, last_run_id = $2, last_command_id = $3,
+    [runId, end.terminalStatus],
+  );
+  await tx.query(
+    `update sessions set active_run_id = null, active_command_id = null, last_run_id = $2, last_command_id = $3,
          thread_id = coalesce($4, thread_id), last_activity_at = now(), updated_at = now()
        where session_id = $1 and active_run_id = $2`,
-      [run.session_id, runId, run.prompt_command_id, run.thread_id],
-    );
-    await tx.query(
-      `update runner_jobs set phase = case when $2 = 'completed' then 'succeeded' else 'failed' end, updated_at = now()
+    [run.session_id, runId, run.prompt_command_id, run.thread_id],
+  );
+  await tx.query(
+    `update runner_jobs set phase = case when $2 = 'completed' then 'succeeded' else 'failed' end, updated_at = now()
         where run_id = $1 and phase in ('creating', 'pending', 'starting', 'running')`,
-      [runId, end.terminalStatus],
-    );
-    await appendEvents(tx, runId, run.current_epoch, [
-      {
-        type: 'terminal_status',
-        payload: {
-          terminalStatus: end.terminalStatus,
-          failureKind: end.failureKind,
-          message: end.failureMessage,
-        },
+    [runId, end.terminalStatus],
+  );
+  await appendEvents(tx, runId, run.current_epoch, [
+    {
+      type: 'terminal_status',
+      payload: {
+        terminalStatus: end.terminalStatus,
+        failureKind: end.failureKind,
+        message: end.failureMessage,
       },
-    ]);
-    await tx.query('update run_log set closed_at = now() where run_id = $1', [runId]);
-    return { status: end.terminalStatus, nextCommandIds: await nextTurnCommands(tx, runId) };
-  });
+    },
+  ]);
+  await tx.query('update run_log set closed_at = now() where run_id = $1', [runId]);
+  return { status: end.terminalStatus, nextCommandIds: await nextTurnCommands(tx, runId) };
 }
 
 async function nextTurnCommands(tx: Transaction, runId: string): Promise<string[]> {
@@ -305,20 +307,19 @@ export async function requestCancel(
 
 /** Ends a run that has no turn yet (created, or queued behind another turn). False when its turn has begun or it has ended. */
 export async function cancelPendingRun(pool: Pool, runId: string, reason: string | null): Promise<boolean> {
-  const waits = await withTransaction(pool, async (tx) => {
+  return withTransaction(pool, async (tx) => {
     await lockSessionAndRun(tx, runId);
     const changed = await tx.query(
       `update runs set cancel_requested_at = coalesce(cancel_requested_at, now()), cancel_reason = coalesce(cancel_reason, $2),
-         is_open = false, session_turn = 0 where run_id = $1 and session_turn is null and terminal_status is null`,
+         is_open = false where run_id = $1 and session_turn is null and terminal_status is null`,
       [runId, reason],
     );
-    return changed.rowCount === 1;
+    if (changed.rowCount !== 1) return false;
+    await finishTurnIn(tx, runId, {
+      terminalStatus: 'cancelled',
+      failureKind: 'cancelled',
+      failureMessage: reason,
+    });
+    return true;
   });
-  if (!waits) return false;
-  await finishTurn(pool, runId, {
-    terminalStatus: 'cancelled',
-    failureKind: 'cancelled',
-    failureMessage: reason,
-  });
-  return true;
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { NativeConnection, Runtime, type WorkflowBundleOption } from '@temporalio/worker';
@@ -120,9 +120,12 @@ function createLauncher(config: WorkerConfig): ProcessLauncher {
 
 /** What a runner was started with: another model, provider or build makes another fingerprint. */
 function fingerprints(config: WorkerConfig): (backendProfile: string) => string {
+  // The file's time stands for the credential's generation: a runner with a former key is not handed another turn.
+  const credentialGeneration = statSync(config.provider.keyFile).mtimeMs;
+  const { baseUrl, model } = config.provider;
   return (backendProfile) =>
     createHash('sha256')
-      .update(JSON.stringify([backendProfile, config.provider.baseUrl, config.provider.model, packageRoot()]))
+      .update(JSON.stringify([backendProfile, baseUrl, model, packageRoot(), credentialGeneration]))
       .digest('hex')
       .slice(0, 32);
 }

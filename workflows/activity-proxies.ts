@@ -27,12 +27,12 @@ const patientRecords = proxyActivities<RecordActivities>({
   cancellationType,
 });
 
-/** Starting and ending runners: idempotent by job name; five tries within 15 min, then the attempt has failed. */
+/** Starting and ending runners: idempotent by job name; tried for 15 min (a database may be away), then the attempt has failed. */
 export const runners = proxyActivities<RunnerActivities>({
   startToCloseTimeout: '5 minutes',
   scheduleToCloseTimeout: '15 minutes',
   heartbeatTimeout: '30 seconds',
-  retry: { initialInterval: '1 second', maximumInterval: '30 seconds', maximumAttempts: 5 },
+  retry: { initialInterval: '1 second', maximumInterval: '30 seconds' },
   cancellationType,
 });
 

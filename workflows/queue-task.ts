@@ -1,9 +1,12 @@
 import {
   ApplicationFailure,
+  allHandlersFinished,
   condition,
+  continueAsNew,
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
+  workflowInfo,
 } from '@temporalio/workflow';
 import { announcements, createRecords } from './activity-proxies.js';
 import {
@@ -72,6 +75,10 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
       show(task.state);
       await condition(() => dispatching === undefined || dispatched !== undefined, safetyLookMs);
       return { taskId, state: task.state };
+    }
+    if (workflowInfo().continueAsNewSuggested && dispatching === undefined) {
+      await condition(allHandlersFinished);
+      await continueAsNew<typeof queueTaskWorkflow>(input);
     }
     await condition(() => mustLook, task.runId === null ? dayMs : safetyLookMs);
     mustLook = false;

@@ -39,8 +39,8 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
   const idleMs = input.idleMs ?? defaultIdleMs;
   const maxUpdates = input.maxUpdates ?? defaultMaxUpdates;
   const records = createRecords();
-  const started = new Set<string>();
   const turns: ActiveTurn[] = [];
+  let lookedUp: string | null = null;
   const steers: { runId: string; commandId: string }[] = [];
   let updates = 0;
   let mustLook = true;
@@ -69,10 +69,11 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
   for (;;) {
     if (mustLook) {
       mustLook = false;
-      await startActiveTurn(input, records, started);
+      lookedUp = await startActiveTurn(input, records);
     }
-    for (let turn = turns.shift(); turn !== undefined; turn = turns.shift())
-      await startTurn(input, turn, started);
+    for (let turn = turns.shift(); turn !== undefined; turn = turns.shift()) {
+      if (turn.runId !== lookedUp) await startTurn(input, turn);
+    }
     while (steers.length > 0) {
       const steer = steers.shift();
       if (steer !== undefined) await tellTurn(steer.runId, steer.commandId);
@@ -82,24 +83,22 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
     await condition(allHandlersFinished);
     if (isFull()) await continueAsNew<typeof sessionWorkflow>(input);
     if (mustLook || turns.length + steers.length > 0) continue;
-    const active = await startActiveTurn(input, records, started);
-    if (!active && !mustLook && turns.length + steers.length === 0 && allHandlersFinished()) return;
+    const active = await startActiveTurn(input, records);
+    if (active === null && !mustLook && turns.length + steers.length === 0 && allHandlersFinished()) return;
   }
 }
 
-/** Starts the workflow of the turn that is to run, unless it runs. Answers whether there is such a turn. */
-async function startActiveTurn(
-  input: SessionInput,
-  records: RecordActivities,
-  started: Set<string>,
-): Promise<boolean> {
+/**
+ * Starts the workflow of the turn that is to run, unless it runs: also one that was ended from outside without ending its run. Answers the run.
+ */
+async function startActiveTurn(input: SessionInput, records: RecordActivities): Promise<string | null> {
   const turn = await records.nextTurn({ sessionId: input.sessionId });
   if (turn === null) {
     showState('idle', 'idle');
-    return false;
+    return null;
   }
-  await startTurn(input, turn, started);
-  return true;
+  await startTurn(input, turn);
+  return turn.runId;
 }
 
 function showState(state: 'active' | 'idle', details: string): void {
@@ -108,9 +107,7 @@ function showState(state: 'active' | 'idle', details: string): void {
     upsertSearchAttributes([{ key: stateKey, value: state }]);
 }
 
-async function startTurn(input: SessionInput, turn: ActiveTurn, started: Set<string>): Promise<void> {
-  if (started.has(turn.runId)) return;
-  started.add(turn.runId);
+async function startTurn(input: SessionInput, turn: ActiveTurn): Promise<void> {
   showState('active', `turn of ${turn.runId} is active`);
   try {
     await startChild(turnWorkflow, {

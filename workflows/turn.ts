@@ -30,6 +30,7 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
   const records = createRecords();
   let steers = 0;
   let epoch = 0;
+  let jobName: string | null = null;
   const show = (state: string) => {
     upsertSearchAttributes([{ key: stateKey, value: state }]);
     setCurrentDetails(`${state}; attempt ${epoch}; steers ${steers}`);
@@ -44,6 +45,7 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
 
   const finish = await runAttempts();
   return CancellationScope.nonCancellable(async () => {
+    if (finish?.stopRunner === true) await stopBestEffort();
     const { status, nextCommandIds } = finish === null ? superseded : await end(finish);
     await announcements.announceTurnEnd({ runId, nextCommandIds });
     show(status);
@@ -57,6 +59,7 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
       let attempt = turn.attempt;
       for (;;) {
         epoch = attempt.epoch;
+        jobName = attempt.jobName;
         show('running');
         const decision = await runAttempt(attempt, turn.maxAttempts);
         if (decision.kind === 'leave') return null;
@@ -90,12 +93,21 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
       maxAttempts,
       cancelRequested: seen.cancelRequested,
     });
-    if (decision.kind === 'finish' && decision.stopRunner) await stop(attempt.jobName);
     return decision;
   }
 
-  function stop(jobName: string): Promise<void> {
-    return runners.stopRunner.executeWithOptions({ summary: `end ${jobName}` }, [{ jobName }]);
+  function stop(job: string): Promise<void> {
+    return runners.stopRunner.executeWithOptions({ summary: `end ${job}` }, [{ jobName: job }]);
+  }
+
+  /** The run ends with its cause even if its runner cannot be ended; the next launch of the session proves it gone. */
+  async function stopBestEffort(): Promise<void> {
+    if (jobName === null) return;
+    try {
+      await stop(jobName);
+    } catch (error) {
+      log.warn('the runner was not ended', { runId, jobName, error: describeFailure(error) });
+    }
   }
 
   function end({
@@ -122,7 +134,7 @@ function finishAfter(error: unknown): Finish {
   const cancelled = isCancellation(error);
   return {
     kind: 'finish',
-    stopRunner: false,
+    stopRunner: true,
     terminalStatus: cancelled ? 'cancelled' : 'failed',
     failureKind: cancelled ? 'cancelled' : failureKindOf(error),
     failureMessage: cancelled ? 'the workflow was cancelled' : describeFailure(error),

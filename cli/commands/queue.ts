@@ -32,48 +32,58 @@ export function addQueueCommands(program: Command, run: Run): void {
     .option('--session <sessionId>', 'run it in this session; default: one of its own')
     .option('--workspace <folder>', 'copy this folder into the workspace of a new session')
     .action((words: string[], options: Record<string, string | undefined>, command: Command) =>
-      run(command, async () => {
-        const output = createOutput(command.optsWithGlobals().json === true);
-        const { title, session, workspace } = options;
-        const task = await findApi().client.request(
-          queueTaskRecordSchema,
-          'POST',
-          ['api', 'v1', 'queue', 'tasks'],
-          {
-            body: {
-              prompt: words.join(' '),
-              queue: options.queue,
-              tenantId: options.tenant,
-              projectId: options.project,
-              backendProfile: options.backend,
-              ...(title === undefined ? {} : { title }),
-              ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
-              ...(workspace === undefined ? {} : { workspace: { path: workspaceFolder(workspace) } }),
+      run(
+        command,
+        async () => {
+          const output = createOutput(command.optsWithGlobals().json === true);
+          const { title, session, workspace } = options;
+          const task = await findApi().client.request(
+            queueTaskRecordSchema,
+            'POST',
+            ['api', 'v1', 'queue', 'tasks'],
+            {
+              body: {
+                prompt: words.join(' '),
+                queue: options.queue,
+                tenantId: options.tenant,
+                projectId: options.project,
+                backendProfile: options.backend,
+                ...(title === undefined ? {} : { title }),
+                ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
+                ...(workspace === undefined ? {} : { workspace: { path: workspaceFolder(workspace) } }),
+              },
             },
-          },
-        );
-        output.data(task);
-        output.remark(`${task.state}, session ${task.sessionRef.sessionId}`);
-        output.line(task.id);
-        return exitCodes.ok;
-      }, { optionNames: addOptions }),
+          );
+          output.data(task);
+          output.remark(`${task.state}, session ${task.sessionRef.sessionId}`);
+          output.line(task.id);
+          return exitCodes.ok;
+        },
+        { optionNames: addOptions },
+      ),
     );
   queue
     .command('dispatch')
     .description('hand a task to its session now')
     .argument('<taskId>')
     .action((taskId: string, _options: unknown, command: Command) =>
-      run(command, async () => {
-        const output = createOutput(command.optsWithGlobals().json === true);
-        const task = await findApi().client.request(
-          queueTaskRecordSchema,
-          'POST',
-          ['api', 'v1', 'queue', 'tasks', taskId, 'dispatch'],
-          { body: {}, retry: { attempts: 3, baseDelayMs: 500, maxDelayMs: 4_000 } },
-        );
-        output.data(task);
-        output.line(`${task.state} ${task.latestAttempt?.runId ?? ''} session ${task.sessionRef.sessionId}`);
-        return exitCodes.ok;
-      }, { optionNames: { taskId: '<taskId>' } }),
+      run(
+        command,
+        async () => {
+          const output = createOutput(command.optsWithGlobals().json === true);
+          const task = await findApi().client.request(
+            queueTaskRecordSchema,
+            'POST',
+            ['api', 'v1', 'queue', 'tasks', taskId, 'dispatch'],
+            { body: {}, retry: { attempts: 3, baseDelayMs: 500, maxDelayMs: 4_000 } },
+          );
+          output.data(task);
+          output.line(
+            `${task.state} ${task.latestAttempt?.runId ?? ''} session ${task.sessionRef.sessionId}`,
+          );
+          return exitCodes.ok;
+        },
+        { optionNames: { taskId: '<taskId>' } },
+      ),
     );
 }

@@ -13,7 +13,7 @@ export const runCommand: Run = async (command, work, context) => {
     process.exitCode = await work();
   } catch (error) {
     const { text, report, code } = explainError(error, { connectionHint, ...context });
-    if (command.optsWithGlobals()['json'] === true) {
+    if (command.optsWithGlobals().json === true) {
       process.stdout.write(`${JSON.stringify({ error: report })}\n`);
     } else process.stderr.write(`${text}\n`);
     process.exitCode = code;

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
@@ -9,12 +8,31 @@ import type { ApiAccess } from '../api-access.js';
 import { findApi } from '../api-access.js';
 import { eventLines } from '../event-lines.js';
 import { exitCodes } from '../exit-codes.js';
+import { UsageError } from '../explain-error.js';
 import { createOutput, type Output } from '../output.js';
 import { parseCursor, WatchCursorFile } from '../watch-cursor-file.js';
 import { type WatchCursor, watchSession } from '../watch-session.js';
+import { workspaceFolder } from '../workspace-folder.js';
 import type { Run } from './run-command.js';
 
 const createdSchema = z.object({ action: z.string(), session: sessionRecordSchema });
+
+const createOptions = {
+  sessionId: '--id',
+  tenantId: '--tenant',
+  projectId: '--project',
+  backendProfile: '--backend',
+  'workspace.path': '--workspace',
+  'workspace.repository': '--repository',
+  'workspace.ref': '--ref',
+};
+const sendOptions = {
+  sessionId: '<sessionId>',
+  prompt: '<text>',
+  whenBusy: '--when-busy',
+  idempotencyKey: '--key',
+};
+const watchOptions = { sessionId: '<sessionId>', 'query.runId': '--after', 'query.afterSeq': '--after' };
 
 /** Adds `session create`, `send` and `watch`. */
 export function addSessionCommands(program: Command, run: Run): void {
@@ -31,27 +49,31 @@ export function addSessionCommands(program: Command, run: Run): void {
     .option('--repository <url>', 'clone this repository into the workspace at the first turn')
     .option('--ref <branch>', 'branch or tag of the repository')
     .action((options: Record<string, string | undefined>, command: Command) =>
-      run(command, async () => {
-        const output = createOutput(isJson(command));
-        const workspace = {
-          ...(options.workspace === undefined ? {} : { path: resolve(options.workspace) }),
-          ...(options.repository === undefined ? {} : { repository: options.repository }),
-          ...(options.ref === undefined ? {} : { ref: options.ref }),
-        };
-        const created = await findApi().client.request(createdSchema, 'POST', ['api', 'v1', 'sessions'], {
-          body: {
-            ...(options.id === undefined ? {} : { sessionId: options.id }),
-            tenantId: options.tenant,
-            projectId: options.project,
-            backendProfile: options.backend,
-            ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
-          },
-        });
-        output.data(created);
-        output.remark(created.action);
-        output.line(created.session.sessionId);
-        return exitCodes.ok;
-      }),
+      run(
+        command,
+        async () => {
+          const output = createOutput(isJson(command));
+          const workspace = {
+            ...(options.workspace === undefined ? {} : { path: workspaceFolder(options.workspace) }),
+            ...(options.repository === undefined ? {} : { repository: options.repository }),
+            ...(options.ref === undefined ? {} : { ref: options.ref }),
+          };
+          const created = await findApi().client.request(createdSchema, 'POST', ['api', 'v1', 'sessions'], {
+            body: {
+              ...(options.id === undefined ? {} : { sessionId: options.id }),
+              tenantId: options.tenant,
+              projectId: options.project,
+              backendProfile: options.backend,
+              ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+            },
+          });
+          output.data(created);
+          output.remark(created.action);
+          output.line(created.session.sessionId);
+          return exitCodes.ok;
+        },
+        { optionNames: createOptions },
+      ),
     );
 
   program
@@ -67,7 +89,10 @@ export function addSessionCommands(program: Command, run: Run): void {
     )
     .option('--watch', 'show the events until the turn has ended')
     .action((sessionId: string, words: string[], options: SendOptions, command: Command) =>
-      run(command, () => send(sessionId, words.join(' '), options, createOutput(isJson(command)))),
+      run(command, () => send(sessionId, words.join(' '), options, createOutput(isJson(command))), {
+        sessionId,
+        optionNames: sendOptions,
+      }),
     );
 
   program
@@ -78,7 +103,10 @@ export function addSessionCommands(program: Command, run: Run): void {
     .option('--from-start', 'from the beginning of the active or last turn')
     .option('--after <cursor>', 'after this cursor (RUN:SEQ)')
     .action((sessionId: string, options: WatchCommandOptions, command: Command) =>
-      run(command, () => watch(sessionId, options, createOutput(isJson(command)))),
+      run(command, () => watch(sessionId, options, createOutput(isJson(command))), {
+        sessionId,
+        optionNames: watchOptions,
+      }),
     );
 }
 
@@ -116,7 +144,9 @@ async function send(sessionId: string, text: string, options: SendOptions, outpu
     `${answer.decision}${answer.queued ? ' (queued)' : ''} ${answer.command.id} of ${answer.run.id}`,
   );
   if (options.watch !== true) return exitCodes.ok;
-  return follow(access, sessionId, { runId: answer.run.id, seq: 0 }, false, output);
+  // A later `watch` goes on where this one ends.
+  const file = new WatchCursorFile(access.dataDir, sessionId);
+  return follow(access, sessionId, { runId: answer.run.id, seq: 0 }, false, output, file);
 }
 
 interface WatchCommandOptions {
@@ -130,8 +160,7 @@ async function watch(sessionId: string, options: WatchCommandOptions, output: Ou
   const file = new WatchCursorFile(access.dataDir, sessionId);
   const given = options.after === undefined ? undefined : parseCursor(options.after);
   if (options.after !== undefined && given === undefined) {
-    output.remark('--after: expected RUN:SEQ, for example run_…:12');
-    return exitCodes.usage;
+    throw new UsageError('--after: expected RUN:SEQ, for example run_…:12');
   }
   const from = given ?? (options.fromStart === true ? null : file.read());
   if (from !== null && given === undefined) {
@@ -141,13 +170,13 @@ async function watch(sessionId: string, options: WatchCommandOptions, output: Ou
 }
 
 /** Prints events until the turn has ended. Exit code 1 when the last turn seen ended otherwise than completed. */
-export async function follow(
+async function follow(
   access: ApiAccess,
   sessionId: string,
   from: WatchCursor | null,
   goOn: boolean,
   output: Output,
-  file?: WatchCursorFile,
+  file: WatchCursorFile,
 ): Promise<number> {
   const stop = new AbortController();
   const onSignal = () => stop.abort();
@@ -161,9 +190,12 @@ export async function follow(
       follow: goOn,
       signal: stop.signal,
       onEvents: (events, cursor) => {
-        file?.write(cursor);
+        file.write(cursor);
         output.data(...events);
         output.line(...events.flatMap(eventLines));
+      },
+      onWaiting: (reason) => {
+        output.remark(reason === null ? 'the API is back' : `the API does not answer (${reason}); waiting`);
       },
     });
     return status === null || status === 'completed' ? exitCodes.ok : exitCodes.failed;
@@ -172,7 +204,7 @@ export async function follow(
       error instanceof ApiError &&
       error.failureKind === 'not-found' &&
       from !== null &&
-      file !== undefined
+      !error.message.startsWith('session ')
     ) {
       output.remark('the stored cursor names a run that is not there any more; --from-start begins anew');
     }

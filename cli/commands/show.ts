@@ -12,20 +12,24 @@ export function addShowCommand(program: Command, run: Run): void {
     .description('show a session, a run with its result, or a queue task')
     .argument('<id>', 'session id, run_… or task_…')
     .action((id: string, _options: unknown, command: Command) =>
-      run(command, async () => {
-        const output = createOutput(command.optsWithGlobals().json === true);
-        const { client } = findApi();
-        const record = await client.request(z.looseObject({}), 'GET', ['api', 'v1', ...routeOf(id)]);
-        const shown = id.startsWith('run_')
-          ? {
-              ...record,
-              result: await client.request(z.looseObject({}), 'GET', ['api', 'v1', 'runs', id, 'result']),
-            }
-          : record;
-        output.data(shown);
-        output.line(JSON.stringify(shown, null, 2));
-        return exitCodes.ok;
-      }, { sessionId: id, optionNames: { sessionId: '<id>', runId: '<id>', taskId: '<id>' } }),
+      run(
+        command,
+        async () => {
+          const output = createOutput(command.optsWithGlobals().json === true);
+          const { client } = findApi();
+          const record = await client.request(z.looseObject({}), 'GET', ['api', 'v1', ...routeOf(id)]);
+          const shown = id.startsWith('run_')
+            ? {
+                ...record,
+                result: await client.request(z.looseObject({}), 'GET', ['api', 'v1', 'runs', id, 'result']),
+              }
+            : record;
+          output.data(shown);
+          output.line(JSON.stringify(shown, null, 2));
+          return exitCodes.ok;
+        },
+        { sessionId: id, optionNames: { sessionId: '<id>', runId: '<id>', taskId: '<id>' } },
+      ),
     );
 }
 

@@ -1,11 +1,20 @@
 import { z } from 'zod';
 
-const longestTerminalLine = 400;
+const longestTerminalLine = 300;
 
 const severities = { trace: 10, debug: 20, info: 30, warn: 40, error: 50, fatal: 60 } as const;
 const severityNames = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 const failure = z
-  .union([z.string(), z.object({ message: z.string() }).transform((error) => error.message)])
+  .union([
+    z.string(),
+    z.object({ message: z.string() }).transform((error) => error.message),
+    // An error that was logged as a plain object has lost its message.
+    z.object({ code: z.string() }).transform((error) => error.code),
+  ])
+  .optional()
+  .catch(undefined);
+const word = z
+  .union([z.string(), z.number().transform(String)])
   .optional()
   .catch(undefined);
 
@@ -18,6 +27,13 @@ const logLine = z.object({
   err: failure,
   cause: failure,
   error: failure,
+  reason: failure,
+  failure,
+  message: failure,
+  activityType: word,
+  workflowId: word,
+  runId: word,
+  attempt: word,
 });
 
 /** Cuts a stream of text into lines; the rest without a line end waits for the next piece. */
@@ -41,9 +57,15 @@ export function ownProgramNotice(line: string): string | undefined {
   const parsed = parseLogLine(line);
   if (parsed === undefined) return /^\s+at /.test(line) ? undefined : shorten(line);
   if (parsed.level < severities.warn) return undefined;
-  const word = parsed.level >= severities.error ? 'ERROR' : 'WARN';
-  const reason = parsed.err ?? parsed.cause ?? parsed.error;
-  return shorten(`${word} ${parsed.msg}${reason === undefined ? '' : `: ${reason}`}`);
+  const level = parsed.level >= severities.error ? 'ERROR' : 'WARN';
+  const { activityType, workflowId, runId, attempt } = parsed;
+  const what = [activityType, workflowId ?? runId, attempt === undefined ? undefined : `attempt ${attempt}`]
+    .filter((part) => part !== undefined)
+    .join(', ');
+  const why = parsed.err ?? parsed.cause ?? parsed.error ?? parsed.reason ?? parsed.failure ?? parsed.message;
+  return shorten(
+    `${level} ${parsed.msg}${what === '' ? '' : ` (${what})`}${why === undefined ? '' : `: ${why}`}`,
+  );
 }
 
 /** As {@link ownProgramNotice} for Postgres: only what ends a connection or the server. */
@@ -73,5 +95,6 @@ function parseLogLine(line: string): z.infer<typeof logLine> | undefined {
 }
 
 function shorten(text: string): string {
-  return text.length <= longestTerminalLine ? text : `${text.slice(0, longestTerminalLine)}…`;
+  const line = text.replace(/\s+/g, ' ');
+  return line.length <= longestTerminalLine ? line : `${line.slice(0, longestTerminalLine - 1)}…`;
 }

@@ -13,6 +13,8 @@ export function createLocalSecrets(paths: StackPaths): void {
 
 /** Stores the model provider's key for the worker; written at every start, because the user may have changed it. */
 export function writeProviderKey(paths: StackPaths, key: string): void {
+  // Its time stands for the key's generation: a key that is the same keeps the warm runners.
+  if (existsSync(paths.providerKeyFile) && readFileSync(paths.providerKeyFile, 'utf8') === `${key}\n`) return;
   writeSecretFile(paths.providerKeyFile, key);
 }
 

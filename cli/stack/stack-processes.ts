@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { killLocalRunners, stopLocalRunners } from './local-runners.js';
 import type { ChildName } from './stack-paths.js';
 import { type ChildSpec, SupervisedChild } from './supervised-child.js';
@@ -8,8 +7,6 @@ export type Log = (line: string) => void;
 
 /** Together with the children's own grace times (worker 4 s, API 1.5 s, servers 2.5 s) below the promised 15 s. */
 const runnersGraceMs = 5_000;
-/** Time for the worker to store how the interrupted runs ended. */
-const runEndMs = 1_000;
 
 /** Who is stopped together, in order: first the users of a service, then the service. */
 const stopOrder: readonly (readonly ChildName[])[] = [
@@ -49,7 +46,10 @@ export class StackProcesses {
     this.#ownsRunners = this.#children.has('worker');
   }
 
-  /** Runners first, while worker and API are there to record how their runs end; then the children in order. */
+  /**
+   * The worker first, or it would start the turns that wait behind those that are ended here. Then the runners, while the API is there to store how
+   * their attempts end; the next start's worker ends the runs. Then the rest in order.
+   */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopInOrder();
     return this.#stopped;
@@ -74,11 +74,9 @@ export class StackProcesses {
 
   async #stopInOrder(): Promise<void> {
     try {
-      await this.#stopRunners();
       for (const names of stopOrder) {
         await Promise.all(names.map(async (name) => await this.#children.get(name)?.stop()));
-        // A worker that was still busy may have started one more runner before it ended.
-        if (names.includes('worker') && this.#ownsRunners) killLocalRunners(this.#runnersDir);
+        if (names.includes('worker')) await this.#stopRunners();
       }
     } finally {
       this.#release();
@@ -87,11 +85,6 @@ export class StackProcesses {
 
   async #stopRunners(): Promise<void> {
     if (!this.#ownsRunners) return;
-    const ended = await stopLocalRunners({
-      runnersDir: this.#runnersDir,
-      graceMs: runnersGraceMs,
-      log: this.#log,
-    });
-    if (ended > 0) await sleep(runEndMs);
+    await stopLocalRunners({ runnersDir: this.#runnersDir, graceMs: runnersGraceMs, log: this.#log });
   }
 }

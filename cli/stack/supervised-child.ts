@@ -3,6 +3,7 @@ import { removePidFile, writePidFile } from '../../infra/processes/pid-file.js';
 import { endProcessGroup, killProcessGroup } from '../../infra/processes/process-group.js';
 import { isReadyLine } from './child-output.js';
 import { type Command, describeExit, type RunningProcess, startProcess } from './child-process.js';
+import { RepeatedLines } from './repeated-lines.js';
 import { planRestart } from './restart-backoff.js';
 import type { ChildName } from './stack-paths.js';
 
@@ -43,6 +44,7 @@ export class ChildStartError extends Error {
 export class SupervisedChild {
   readonly spec: ChildSpec;
   readonly #log: (line: string) => void;
+  readonly #notices: RepeatedLines;
   readonly #stopping = new AbortController();
   #current: RunningProcess | undefined;
   #sawReadyLine = false;
@@ -51,6 +53,7 @@ export class SupervisedChild {
   constructor(spec: ChildSpec, log: (line: string) => void) {
     this.spec = spec;
     this.#log = log;
+    this.#notices = new RepeatedLines((notice) => log(`${spec.name} | ${notice}`));
   }
 
   /** @throws ChildStartError when it dies or is not ready in time; it is dead then. */
@@ -68,6 +71,7 @@ export class SupervisedChild {
   /** Ends the child and all of its process group; bounded by `stopGraceMs` and one second. Can be called twice. */
   async stop(): Promise<void> {
     this.#stopping.abort();
+    this.#notices.clear();
     const identity = this.#current?.identity;
     if (identity !== undefined) {
       const { stopSignal, stopGraceMs, name } = this.spec;
@@ -102,7 +106,7 @@ export class SupervisedChild {
   #onLine(line: string): void {
     if (this.spec.ready === 'line' && isReadyLine(line)) this.#sawReadyLine = true;
     const notice = this.#stopping.signal.aborted ? undefined : this.spec.notice(line);
-    if (notice !== undefined) this.#log(`${this.spec.name} | ${notice}`);
+    if (notice !== undefined) this.#notices.add(notice);
   }
 
   /** `ready`, or in words why not. */

@@ -84,7 +84,13 @@ async function ensureRepository(directory: string, signal: AbortSignal): Promise
 async function copyFolder(from: string, to: string): Promise<void> {
   const found = await stat(from).catch(() => undefined);
   if (found?.isDirectory() !== true) throw new PrerequisiteError(`workspace.path: ${from} is not a folder`);
-  await cp(from, to, { recursive: true, errorOnExist: true });
+  try {
+    // Links stay as they are written: made absolute they would lead back into the folder that was copied.
+    await cp(from, to, { recursive: true, errorOnExist: true, verbatimSymlinks: true });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error';
+    throw new PrerequisiteError(`workspace.path: ${from} cannot be copied (${code})`);
+  }
 }
 
 async function clone(

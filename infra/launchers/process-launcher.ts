@@ -34,12 +34,26 @@ export interface ProcessLauncherSettings {
 export class ProcessLauncher implements Launcher {
   readonly kind = 'process';
   readonly #settings: ProcessLauncherSettings;
+  readonly #launching = new Map<string, Promise<void>>();
 
   constructor(settings: ProcessLauncherSettings) {
     this.#settings = settings;
   }
 
-  async launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void> {
+  /** A launch that is repeated while the first one goes on waits for it. */
+  launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void> {
+    const former = this.#launching.get(launch.jobName);
+    const mine = (former ?? Promise.resolve())
+      .catch(() => undefined)
+      .then(() => this.#launch(launch, signal));
+    this.#launching.set(launch.jobName, mine);
+    return mine.finally(() => {
+      if (this.#launching.get(launch.jobName) === mine) this.#launching.delete(launch.jobName);
+    });
+  }
+
+  async #launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
     const { dataDir } = this.#settings;
     const folders = runnerFolders(dataDir, launch.jobName);
     if (supervisorOf(folders) !== undefined) return;

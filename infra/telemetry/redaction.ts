@@ -19,6 +19,8 @@ const secretShapes: readonly RegExp[] = [
 export interface Redactor {
   /** Makes a value known as a secret. Empty and very short values are ignored. */
   add(secret: string | undefined): void;
+  /** As `add`, for a secret that is renewed: of each `name` the current and the former value are known. */
+  rotate(name: string, secret: string): void;
   text(text: string): string;
   /** A copy with every string (keys too) redacted. */
   json(value: JsonValue): JsonValue;
@@ -33,9 +35,16 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
     if (value.length >= shortestSecretLength) known.add(value);
   };
 
+  const rotating = new Map<string, readonly string[]>();
+  const rotate = (name: string, secret: string): void => {
+    const [current] = rotating.get(name) ?? [];
+    if (current !== secret) rotating.set(name, current === undefined ? [secret] : [secret, current]);
+  };
+
   const text = (input: string): string => {
     let output = input;
-    for (const secret of known) if (output.includes(secret)) output = output.replaceAll(secret, redacted);
+    for (const secret of [...known, ...[...rotating.values()].flat()])
+      if (output.includes(secret)) output = output.replaceAll(secret, redacted);
     for (const shape of secretShapes) {
       output = output.replace(shape, (_match, prefix: unknown) =>
         typeof prefix === 'string' ? `${prefix}${redacted}` : redacted,
@@ -54,5 +63,5 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
   };
 
   for (const secret of secrets) add(secret);
-  return { add, text, json };
+  return { add, rotate, text, json };
 }

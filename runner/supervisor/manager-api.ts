@@ -104,7 +104,7 @@ export class ManagerApi {
 
   #setRunnerToken(token: string): void {
     this.#runnerToken = token;
-    this.#settings.redactor.add(token);
+    this.#settings.redactor.rotate('runner token', token);
   }
 }
 
@@ -119,7 +119,7 @@ export class RunApi {
     this.#runId = assignment.run.id;
     this.#token = assignment.runToken;
     this.#redactor = settings.redactor;
-    settings.redactor.add(assignment.runToken);
+    settings.redactor.rotate('run token', assignment.runToken);
     this.#client = createApiClient({
       baseUrl: settings.baseUrl,
       log: settings.log,
@@ -146,7 +146,7 @@ export class RunApi {
       },
     );
     this.#token = answer.runToken;
-    this.#redactor.add(answer.runToken);
+    this.#redactor.rotate('run token', answer.runToken);
     return answer;
   }
 

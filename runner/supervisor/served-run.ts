@@ -250,6 +250,8 @@ export class ServedRun implements DriverListener {
       ...(this.#stopping ? { flushLimitMs: 1_500 } : {}),
       log: this.#log,
     });
+    // A beat after the outcome would be refused as fenced, although nobody took the run away.
+    this.#heartbeat.stop();
     this.#log.info(
       { outcome: outcome.terminalStatus, failureKind: outcome.failureKind, next: result },
       'attempt reported',

@@ -75,10 +75,27 @@ describe('the lines for the terminal', () => {
     },
     { line: '{"level":"info","msg":"ready"}', notice: undefined },
     { line: '{"level":"error","msg":"lost","cause":"Error: ENOSPC"}', notice: 'ERROR lost: Error: ENOSPC' },
+    {
+      line: '{"level":"warn","activityType":"startRunner","workflowId":"turn/run_1","runId":"run_1","attempt":2,"error":{"message":"no space\\nleft"},"msg":"Activity failed"}',
+      notice: 'WARN Activity failed (startRunner, turn/run_1, attempt 2): no space left',
+    },
+    {
+      line: '{"level":"warn","runId":"run_1","epoch":1,"reason":"runner-lost","msg":"the attempt is tried again"}',
+      notice: 'WARN the attempt is tried again (run_1): runner-lost',
+    },
+    {
+      line: '{"level":"warn","error":{"errno":-111,"code":"ECONNREFUSED"},"msg":"cannot look at the attempt"}',
+      notice: 'WARN cannot look at the attempt: ECONNREFUSED',
+    },
     { line: 'TypeError: x is not a function', notice: 'TypeError: x is not a function' },
     { line: '    at main (file.js:1:1)', notice: undefined },
   ])('of our programs: $line', ({ line, notice }) => {
     expect(ownProgramNotice(line)).toBe(notice);
+  });
+
+  it('are at most 300 characters', () => {
+    const line = JSON.stringify({ level: 'error', msg: 'lost', cause: 'x'.repeat(5_000) });
+    expect(ownProgramNotice(line)).toHaveLength(300);
   });
 
   it.each([

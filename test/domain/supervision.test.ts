@@ -106,6 +106,27 @@ describe('judgeAttempt', () => {
       },
       'wait running',
     ],
+    [
+      '10 silent while the lease is expired: nobody can hear it',
+      {
+        leaseExpiresAtMs: nowMs - 1,
+        lastProgressAtMs: 0,
+        firstEventAtMs: null,
+        claimedAtMs: nowMs - policy.firstOutputTimeoutMs,
+      },
+      'wait lease-expired',
+    ],
+    [
+      '10 idle while the lease is expired',
+      {
+        leaseExpiresAtMs: nowMs - 1,
+        lastProgressAtMs: 0,
+        firstEventAtMs: 0,
+        claimedAtMs: 0,
+        startedAtMs: nowMs - 1,
+      },
+      'wait lease-expired',
+    ],
     ['10 runs', {}, 'wait running'],
     ['10 nobody sees the process', { process: { state: 'unknown' } }, 'wait running'],
   ])('%s', (_row, over, expected) => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { producedEventSchema } from '../../contract/events.js';
-import { codexEvents } from '../../runner/drivers/codex/codex-events.js';
+import { codexEvents as codexEventsIn } from '../../runner/drivers/codex/codex-events.js';
 import { answerServerRequest } from '../../runner/drivers/codex/codex-requests.js';
 import { CodexUsage } from '../../runner/drivers/codex/codex-usage.js';
 
@@ -13,6 +13,8 @@ const samples = readFileSync(new URL('./fixtures/codex-notifications.jsonl', imp
   .split('\n')
   .map((line) => sampleSchema.parse(JSON.parse(line)));
 
+const workspace = '/session/workspace';
+const codexEvents = (method: string, params: unknown) => codexEventsIn(method, params, workspace);
 const item = (item: Record<string, unknown>) => ({ threadId: 't', turnId: 'u', item });
 
 describe('codexEvents', () => {
@@ -82,6 +84,24 @@ describe('codexEvents', () => {
     );
     expect(ended?.payload).toMatchObject({ status: 'failed', exitCode: 2, outputOmittedBytes: 14_468 });
     expect(ended?.payload.output).toMatch(/^é+end$/);
+  });
+
+  test('paths of changed files inside the workspace are relative, others stay', () => {
+    const recorded = samples
+      .flatMap((sample) => codexEvents(sample.method, sample.params))
+      .filter((event) => event.type === 'file_change')
+      .map((event) => event.payload.changes);
+    expect(recorded).toMatchObject([[{ path: 'src/greet.js' }], [{ path: 'a.txt' }]]);
+
+    const change = (path: string) => ({ path, kind: { type: 'add' }, diff: null });
+    const changes = ['/session/workspace-2/a', '/etc/hosts', 'b.txt', `${workspace}/..c`].map(change);
+    const [event] = codexEvents(
+      'item/completed',
+      item({ type: 'fileChange', id: 'f', status: 'completed', changes }),
+    );
+    expect(event?.payload.changes).toMatchObject(
+      ['/session/workspace-2/a', '/etc/hosts', 'b.txt', '..c'].map((path) => ({ path })),
+    );
   });
 
   test.each([

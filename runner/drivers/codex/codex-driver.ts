@@ -265,7 +265,8 @@ export class CodexDriver implements AgentDriver {
         this.#error(params);
         return;
       default:
-        if (this.#isOurs(params)) for (const event of codexEvents(method, params)) this.#emit(event);
+        if (!this.#isOurs(params)) return;
+        for (const event of codexEvents(method, params, this.#context.workspaceDirectory)) this.#emit(event);
     }
   }
 

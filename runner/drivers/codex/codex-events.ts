@@ -1,3 +1,4 @@
+import { isAbsolute, relative, sep } from 'node:path';
 import type { ProducedEvent } from '../../../contract/events.js';
 import { type JsonObject, type JsonValue, jsonValueSchema } from '../../../contract/json.js';
 import { maxOutputBytes, tail } from '../bounded-text.js';
@@ -50,10 +51,12 @@ const warnings: ReadonlySet<string> = new Set([
 /**
  * Maps one notification of the thread to the events it means; none for a mere sign of life. Stateful things (the
  * turn's end, diff, usage, errors) are the driver's. A method or item that is unknown is kept raw (agents.md 2.1).
- * Pure.
+ * Paths of changed files inside `workspaceDirectory` become relative to it. Pure.
  */
-export function codexEvents(method: string, params: unknown): ProducedEvent[] {
-  if (method === 'item/started' || method === 'item/completed') return itemEvents(method, params);
+export function codexEvents(method: string, params: unknown, workspaceDirectory: string): ProducedEvent[] {
+  if (method === 'item/started' || method === 'item/completed') {
+    return itemEvents(method, params, workspaceDirectory);
+  }
   if (method === 'turn/plan/updated') {
     const plan = turnPlanSchema.safeParse(params).data;
     if (plan === undefined) return [rawEvent(method, params)];
@@ -79,13 +82,13 @@ export function codexEvents(method: string, params: unknown): ProducedEvent[] {
   return [rawEvent(method, params)];
 }
 
-function itemEvents(method: string, params: unknown): ProducedEvent[] {
+function itemEvents(method: string, params: unknown, workspaceDirectory: string): ProducedEvent[] {
   const notification = itemNotificationSchema.safeParse(params).data;
   if (notification === undefined) return [rawEvent(method, params)];
   const completed = method === 'item/completed';
   const item = threadItemSchema.safeParse(notification.item).data;
   if (item !== undefined) {
-    const event = itemEvent(item, completed);
+    const event = itemEvent(item, completed, workspaceDirectory);
     return event === null ? [] : [event];
   }
   if (!completed) return [];
@@ -93,7 +96,7 @@ function itemEvents(method: string, params: unknown): ProducedEvent[] {
   return [rawEvent(`item/${unknown?.type ?? 'unknown'}`, notification.item, unknown?.id ?? null)];
 }
 
-function itemEvent(item: ThreadItem, completed: boolean): ProducedEvent | null {
+function itemEvent(item: ThreadItem, completed: boolean, workspaceDirectory: string): ProducedEvent | null {
   switch (item.type) {
     case 'userMessage':
       // Only a completed message is in the thread's history.
@@ -119,7 +122,7 @@ function itemEvent(item: ThreadItem, completed: boolean): ProducedEvent | null {
     case 'commandExecution':
       return { type: 'command_execution', payload: commandPayload(item) };
     case 'fileChange':
-      return completed ? { type: 'file_change', payload: fileChangePayload(item) } : null;
+      return completed ? { type: 'file_change', payload: fileChangePayload(item, workspaceDirectory) } : null;
     case 'mcpToolCall':
     case 'dynamicToolCall':
     case 'collabAgentToolCall':
@@ -172,16 +175,26 @@ function commandPayload(item: Extract<ThreadItem, { type: 'commandExecution' }>)
   };
 }
 
-function fileChangePayload(item: Extract<ThreadItem, { type: 'fileChange' }>): JsonObject {
+function fileChangePayload(
+  item: Extract<ThreadItem, { type: 'fileChange' }>,
+  workspaceDirectory: string,
+): JsonObject {
   return {
     itemId: item.id,
     status: item.status,
     changes: item.changes.map((change) => ({
-      path: change.path,
+      path: pathInside(workspaceDirectory, change.path),
       kind: change.kind.type,
       diff: change.diff === null || change.diff === undefined ? null : change.diff.slice(0, maxOutputBytes),
     })),
   };
+}
+
+/** A path outside of the folder stays as it is. */
+function pathInside(folder: string, path: string): string {
+  if (!isAbsolute(path)) return path;
+  const inside = relative(folder, path);
+  return inside === '' || inside === '..' || inside.startsWith(`..${sep}`) ? path : inside;
 }
 
 function rawEvent(name: string, raw: unknown, itemId: string | null = null): ProducedEvent {
