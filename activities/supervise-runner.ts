@@ -56,7 +56,7 @@ export function createSuperviseActivities({
           failedLooks += 1;
           context.heartbeat({ phase: 'unavailable', failedLooks });
           if (failedLooks === 1 || failedLooks % 30 === 0) {
-            context.log.warn('cannot look at the attempt', { runId, epoch, failedLooks, error });
+            context.log.warn('cannot look at the attempt', { runId, epoch, failedLooks, cause: error });
           }
           await wakeUp.wait(safetyLookMs, context.cancellationSignal);
         } finally {

@@ -1,4 +1,4 @@
-import { type ApiClient, ApiError, isRetryable } from '../client/index.js';
+import { type ApiClient, isRetryable } from '../client/index.js';
 import { type EventPage, eventPageSchema, type RunEvent } from '../contract/events.js';
 import { sessionSummarySchema } from '../contract/sessions.js';
 
@@ -81,8 +81,8 @@ async function readPage(options: WatchOptions, cursor: WatchCursor | null): Prom
       return page;
     } catch (error) {
       if (options.signal.aborted) return undefined;
-      // A watcher outlives a restart of the API; a refusal is final.
-      if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
+      // A watcher outlives a restart of the API; a refusal, or an answer of another version, is final.
+      if (!isRetryable(error)) throw error;
       if (!waiting) options.onWaiting?.(error instanceof Error ? error.message : String(error));
       waiting = true;
       await pause(idlePollMs, options.signal);

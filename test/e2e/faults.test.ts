@@ -201,6 +201,19 @@ describe('watch', () => {
   }
 });
 
+describe('stopping the stack in the middle of a turn', () => {
+  it('ends that turn with its cause and leaves the one behind it for the next start', async () => {
+    const { sessionId, runId } = await heldTurn('stopped');
+    const waiting = await send(local, sessionId, 'later [[scenario:echo]]', { whenBusy: 'queue' });
+    await local.stop();
+    local = await startLocalStack(() => undefined, folder.path);
+    expect((await eventsToEnd(local, sessionId, runId)).status).toBe('failed');
+    expect(await getRun(local, runId)).toMatchObject({ failureKind: 'runner-evicted', attempt: 1 });
+    expect((await eventsToEnd(local, sessionId, waiting.run.id)).status).toBe('completed');
+    expect(await getRun(local, waiting.run.id)).toMatchObject({ status: 'completed', attempt: 1 });
+  }, 120_000);
+});
+
 describe('kill -9 of `agentrun up`', () => {
   it('leaves the runner alive, and the next start adopts it: the turn completes on the same agent', async () => {
     await local.stop();

@@ -146,6 +146,19 @@ describe('a turn on real parts', () => {
     expect((await eventsToEnd(local, sessionId, queued.run.id)).status).toBe('completed');
   });
 
+  it('cancels a turn that waits behind another one, which goes on', async () => {
+    const sessionId = await createSession(local);
+    const runId = await heldTurn(sessionId, 'goes-on');
+    const waiting = await send(local, sessionId, 'never [[scenario:echo]]', { whenBusy: 'queue' });
+    await local.client.request(z.unknown(), 'POST', ['api', 'v1', 'runs', waiting.run.id, 'cancel'], {
+      body: {},
+    });
+    expect(await getRun(local, waiting.run.id)).toMatchObject({ status: 'cancelled', attempt: 0 });
+    expect(await getRun(local, runId)).toMatchObject({ status: 'running', cancelRequestedAt: null });
+    await release('goes-on');
+    expect((await eventsToEnd(local, sessionId, runId)).status).toBe('completed');
+  });
+
   it('plans without doing anything in a dry run, with the decision of the real call', async () => {
     const sessionId = await createSession(local);
     const plan = () =>

@@ -168,14 +168,16 @@ describe.each(kinds)(
       expect(ends[0]).toMatchObject({ status: 'failed', failureKind: 'agent-error' });
     });
 
-    test.runIf(kind === 'command')('a flood of output passes and only its end is kept', async () => {
-      await driver.openThread({ threadId: null });
-      await driver.prompt('cmd_one', { prompt: "head -c 40000000 /dev/zero | tr '\\0' x; echo the end" });
-      await turnEnd();
-      const output = events.findLast((event) => event.type === 'command_execution')?.payload.output;
-      expect(output).toMatch(/^x+the end\n$/);
-      expect(String(JSON.stringify(output)).length).toBeLessThan(70_000);
-    });
+    if (kind === 'command') {
+      test('a flood of output passes and only its end is kept', async () => {
+        await driver.openThread({ threadId: null });
+        await driver.prompt('cmd_one', { prompt: "head -c 40000000 /dev/zero | tr '\\0' x; echo the end" });
+        await turnEnd();
+        const output = events.findLast((event) => event.type === 'command_execution')?.payload.output;
+        expect(output).toMatch(/^x+the end\n$/);
+        expect(String(JSON.stringify(output)).length).toBeLessThan(70_000);
+      });
+    }
 
     test('a thread that nobody remembers does not stop the turn', async () => {
       const lost = kind === 'codex' ? '01a1fb4c-db3f-7bb0-8f00-000000000000' : 'command-lost';

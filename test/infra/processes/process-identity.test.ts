@@ -61,7 +61,7 @@ describe('a process identity', () => {
 
   it('counts a zombie as dead', async () => {
     // The parent never looks after its child, which therefore stays a zombie.
-    const parent = spawn('bash', ['-c', '(exit 0) & echo $!; exec sleep 30'], { detached: true });
+    const parent = spawn('bash', ['-c', 'sleep 0.3 & echo $!; exec sleep 30'], { detached: true });
     const output: unknown = (await once(parent.stdout, 'data'))[0];
     const parentIdentity = readProcessIdentity(parent.pid ?? 0);
     if (parentIdentity !== undefined) started.push(parentIdentity);
