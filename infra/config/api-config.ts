@@ -1,23 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
-import { requiredSecretSetting, secretSetting } from './secret-file.js';
+import { secretSetting } from './secret-file.js';
 import {
-  addressSetting,
-  databaseUrlSetting,
-  httpUrlSetting,
-  logLevelSetting,
-  portSetting,
-} from './setting-types.js';
+  databaseUrl,
+  databaseVariables,
+  type TemporalConfig,
+  temporalSettings,
+  temporalVariables,
+} from './service-settings.js';
+import { httpUrlSetting, logLevelSetting, portSetting } from './setting-types.js';
 
 const settings = z.object({
-  DATABASE_URL: databaseUrlSetting.optional(),
-  DATABASE_URL_FILE: z.string().optional(),
-  TEMPORAL_ADDRESS: addressSetting.default('127.0.0.1:7233'),
-  TEMPORAL_NAMESPACE: z.string().default('default'),
-  TEMPORAL_TLS: z.stringbool({ error: 'expected true or false' }).optional(),
-  TEMPORAL_API_KEY: z.string().optional(),
-  TEMPORAL_API_KEY_FILE: z.string().optional(),
+  ...databaseVariables,
+  ...temporalVariables,
   AGENTRUN_API_HOST: z.string().default('127.0.0.1'),
   AGENTRUN_API_PORT: portSetting.default(8080),
   AGENTRUN_API_TOKEN: z.string().optional(),
@@ -61,13 +57,7 @@ const tokensFileSchema = z.array(
 export interface ApiConfig {
   /** Secret. */
   readonly databaseUrl: string;
-  readonly temporal: {
-    readonly address: string;
-    readonly namespace: string;
-    readonly tls: boolean | undefined;
-    /** Secret. */
-    readonly apiKey: string | undefined;
-  };
+  readonly temporal: TemporalConfig;
   readonly host: string;
   readonly port: number;
   readonly apiTokens: readonly ApiTokenSetting[];
@@ -97,21 +87,8 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
   }
   const publicPath = read.AGENTRUN_MGR_URL === undefined ? '' : new URL(read.AGENTRUN_MGR_URL).pathname;
   return {
-    databaseUrl: requiredSecretSetting({
-      variable: 'DATABASE_URL',
-      value: read.DATABASE_URL,
-      file: read.DATABASE_URL_FILE,
-    }),
-    temporal: {
-      address: read.TEMPORAL_ADDRESS,
-      namespace: read.TEMPORAL_NAMESPACE,
-      tls: read.TEMPORAL_TLS,
-      apiKey: secretSetting({
-        variable: 'TEMPORAL_API_KEY',
-        value: read.TEMPORAL_API_KEY,
-        file: read.TEMPORAL_API_KEY_FILE,
-      }),
-    },
+    databaseUrl: databaseUrl(read),
+    temporal: temporalSettings(read),
     host: read.AGENTRUN_API_HOST,
     port: read.AGENTRUN_API_PORT,
     apiTokens,

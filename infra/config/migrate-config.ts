@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
-import { requiredSecretSetting } from './secret-file.js';
-import { databaseUrlSetting, logLevelSetting } from './setting-types.js';
+import { databaseUrl, databaseVariables } from './service-settings.js';
+import { logLevelSetting } from './setting-types.js';
 
 const settings = z.object({
-  DATABASE_URL: databaseUrlSetting.optional(),
-  DATABASE_URL_FILE: z.string().optional(),
+  ...databaseVariables,
   AGENTRUN_LOG_LEVEL: logLevelSetting.default('info'),
 });
 
@@ -24,11 +23,7 @@ export interface MigrateConfig {
 export function readMigrateConfig(env: Environment = process.env): MigrateConfig {
   const read = parseEnvironment(settings, env);
   return {
-    databaseUrl: requiredSecretSetting({
-      variable: 'DATABASE_URL',
-      value: read.DATABASE_URL,
-      file: read.DATABASE_URL_FILE,
-    }),
+    databaseUrl: databaseUrl(read),
     logLevel: read.AGENTRUN_LOG_LEVEL,
   };
 }

@@ -1,24 +1,18 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
-import { requiredSecretSetting, secretSetting } from './secret-file.js';
 import {
-  addressSetting,
-  databaseUrlSetting,
-  durationMsSetting,
-  httpUrlSetting,
-  integerSetting,
-  logLevelSetting,
-} from './setting-types.js';
+  databaseUrl,
+  databaseVariables,
+  type TemporalConfig,
+  temporalSettings,
+  temporalVariables,
+} from './service-settings.js';
+import { durationMsSetting, httpUrlSetting, integerSetting, logLevelSetting } from './setting-types.js';
 
 const settings = z.object({
-  DATABASE_URL: databaseUrlSetting.optional(),
-  DATABASE_URL_FILE: z.string().optional(),
-  TEMPORAL_ADDRESS: addressSetting.default('127.0.0.1:7233'),
-  TEMPORAL_NAMESPACE: z.string().default('default'),
-  TEMPORAL_TLS: z.stringbool().optional(),
-  TEMPORAL_API_KEY: z.string().optional(),
-  TEMPORAL_API_KEY_FILE: z.string().optional(),
+  ...databaseVariables,
+  ...temporalVariables,
   AGENTRUN_INTERNAL_MGR_URL: httpUrlSetting.optional(),
   AGENTRUN_MGR_URL: httpUrlSetting.default('http://127.0.0.1:8080'),
   AGENTRUN_RUNNER_KEYS_FILE: z.string(),
@@ -38,13 +32,7 @@ const settings = z.object({
 export interface WorkerConfig {
   /** Secret. */
   readonly databaseUrl: string;
-  readonly temporal: {
-    readonly address: string;
-    readonly namespace: string;
-    readonly tls: boolean | undefined;
-    /** Secret. */
-    readonly apiKey: string | undefined;
-  };
+  readonly temporal: TemporalConfig;
   /** Where runners reach the API: the internal URL, else the public one (requirements.md A.0.a 3). */
   readonly managerUrl: string;
   readonly runnerKeysFile: string;
@@ -65,21 +53,8 @@ export interface WorkerConfig {
 export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
   const read = parseEnvironment(settings, env);
   return {
-    databaseUrl: requiredSecretSetting({
-      variable: 'DATABASE_URL',
-      value: read.DATABASE_URL,
-      file: read.DATABASE_URL_FILE,
-    }),
-    temporal: {
-      address: read.TEMPORAL_ADDRESS,
-      namespace: read.TEMPORAL_NAMESPACE,
-      tls: read.TEMPORAL_TLS,
-      apiKey: secretSetting({
-        variable: 'TEMPORAL_API_KEY',
-        value: read.TEMPORAL_API_KEY,
-        file: read.TEMPORAL_API_KEY_FILE,
-      }),
-    },
+    databaseUrl: databaseUrl(read),
+    temporal: temporalSettings(read),
     managerUrl: read.AGENTRUN_INTERNAL_MGR_URL ?? read.AGENTRUN_MGR_URL,
     runnerKeysFile: read.AGENTRUN_RUNNER_KEYS_FILE,
     dataDir: resolve(read.AGENTRUN_DATA_DIR),
