@@ -3,10 +3,11 @@ import { AgentRunError } from '../contract/errors.js';
 import { queueTaskWorkflowId } from '../domain/workflow-ids.js';
 import { acceptMessage } from '../store/accept-message.js';
 import type { AttemptSettings, PreparedAttempt } from '../store/attempts.js';
+import { nextTurn } from '../store/next-turn.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { dispatchTask, followTask } from '../store/queue-task-steps.js';
-import { finishTurn, nextTurn, openTurn, requestCancel, writeAttempt } from '../store/turn-steps.js';
+import { finishTurn, openTurn, requestCancel, writeAttempt } from '../store/turn-steps.js';
 import type { RecordActivities } from './index.js';
 
 export interface RecordDependencies {

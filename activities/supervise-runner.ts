@@ -3,7 +3,7 @@ import { judgeAttempt, type ProcessFate } from '../domain/supervision.js';
 import type { Launcher } from '../infra/launchers/launcher.js';
 import type { Listener } from '../store/listener.js';
 import type { Pool } from '../store/pool.js';
-import { loadSupervisionFacts } from '../store/turn-steps.js';
+import { loadSupervisionFacts } from '../store/supervision-facts.js';
 import type { SuperviseActivities } from './index.js';
 
 /** The longest time between two looks: a wake-up that was lost costs this. */

@@ -1,9 +1,9 @@
 import { AgentRunError } from '../contract/errors.js';
 import type { CreateRun, RunRecord } from '../contract/runs.js';
 import { createSessionSchema, type RunnerJobRecord } from '../contract/sessions.js';
-import { insertRun } from './accept-message.js';
 import { type Pool, type Queryable, withTransaction } from './pool.js';
 import { parseRun, parseRunnerJob, runColumns, runFrom, runnerJobColumns } from './records.js';
+import { insertRun } from './run-rows.js';
 import { ensureSessionIn } from './sessions.js';
 
 /** @throws AgentRunError `not-found`, also for a run of another tenant. */

@@ -1,16 +1,11 @@
 import { z } from 'zod';
-import { type Outcome, outcomeSchema } from '../contract/commands.js';
+import type { Outcome } from '../contract/commands.js';
 import { executionPolicySchema } from '../contract/execution-policy.js';
 import type { RunFailureKind } from '../contract/failure-kinds.js';
-import { idPrefixes } from '../contract/ids.js';
-import type { Launcher } from '../contract/runs.js';
 import { isTerminalState, type RunStatus, runStatusSchema } from '../contract/states.js';
-import type { SupervisionFacts } from '../domain/supervision.js';
-import { activateTurn, addCommand } from './accept-message.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
 import { appendEvents } from './events.js';
-import { newId } from './new-id.js';
-import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
+import { type Pool, type Transaction, withTransaction } from './pool.js';
 
 /** Locks session, then run, as every writer of both does. */
 async function lockSessionAndRun(tx: Transaction, runId: string) {
@@ -62,51 +57,6 @@ export async function openTurn(pool: Pool, settings: AttemptSettings, runId: str
       attempt: await prepareAttempt(tx, settings, runId, Math.max(1, run.current_epoch)),
     };
   });
-}
-
-const factsRowSchema = z.object({
-  nowMs: z.number(),
-  runStatus: runStatusSchema,
-  currentEpoch: z.number(),
-  policy: executionPolicySchema,
-  cancelRequestedAtMs: z.number().nullable(),
-  createdAtMs: z.number(),
-  startedAtMs: z.number().nullable(),
-  claimDeadlineMs: z.number(),
-  claimedAtMs: z.number().nullable(),
-  firstEventAtMs: z.number().nullable(),
-  lastProgressAtMs: z.number().nullable(),
-  outcome: outcomeSchema.nullable(),
-  jobName: z.string(),
-  leaseExpiresAtMs: z.number().nullable(),
-  lastSeq: z.number(),
-  lastEventType: z.string().nullable(),
-});
-const milliseconds = (column: string) => `(extract(epoch from ${column}) * 1000)::float8`;
-
-/** What Postgres knows about attempt `epoch`, by Postgres' own clock. Undefined when it was never written. */
-export async function loadSupervisionFacts(
-  db: Queryable,
-  runId: string,
-  epoch: number,
-): Promise<Omit<SupervisionFacts, 'process'> | undefined> {
-  const found = await db.query(
-    `select ${milliseconds('clock_timestamp()')} as "nowMs", r.status as "runStatus", r.current_epoch as "currentEpoch",
-       r.execution_policy as policy, ${milliseconds('r.cancel_requested_at')} as "cancelRequestedAtMs",
-       ${milliseconds('r.created_at')} as "createdAtMs", ${milliseconds('r.started_at')} as "startedAtMs",
-       ${milliseconds('a.claim_deadline_at')} as "claimDeadlineMs", ${milliseconds('a.claimed_at')} as "claimedAtMs",
-       ${milliseconds('a.first_event_at')} as "firstEventAtMs", ${milliseconds('a.last_progress_at')} as "lastProgressAtMs",
-       a.outcome_body as outcome, a.job_name as "jobName", ${milliseconds('l.expires_at')} as "leaseExpiresAtMs",
-       coalesce(g.last_seq, 0) as "lastSeq",
-       (select e.type from events e where e.run_id = r.run_id and e.seq = g.last_seq) as "lastEventType"
-     from runs r
-     join attempts a on a.run_id = r.run_id and a.epoch = $2
-     left join run_log g on g.run_id = r.run_id
-     left join leases l on l.run_id = r.run_id and l.epoch = a.epoch
-     where r.run_id = $1`,
-    [runId, epoch],
-  );
-  return found.rows.length === 0 ? undefined : factsRowSchema.parse(found.rows[0]);
 }
 
 /** How a turn ends: the words of an outcome. */
@@ -180,104 +130,6 @@ async function nextTurnCommands(tx: Transaction, runId: string): Promise<string[
     [runId],
   );
   return found.rows.map((row) => row.command_id);
-}
-
-/** The turn that a session has going on, for its workflow; `attempt` is set when this look activated it. */
-export interface ActiveTurn {
-  readonly runId: string;
-  readonly launcher: Launcher;
-  readonly attempt: PreparedAttempt | null;
-}
-
-/**
- * The session's active turn after a look at everything stored: the one that is active; else the messages that came too late for the last
- * turn (the first becomes a turn, the others steer it, in order); else the oldest queued turn; else none. Heals a lost wake-up.
- */
-export async function nextTurn(
-  pool: Pool,
-  settings: AttemptSettings,
-  sessionId: string,
-): Promise<ActiveTurn | null> {
-  return withTransaction(pool, async (tx) => {
-    const session = await tx.query<{ active_run_id: string | null }>(
-      'select active_run_id from sessions where session_id = $1 for update',
-      [sessionId],
-    );
-    if (session.rows.length === 0) return null;
-    const active = await liveRun(tx, session.rows[0]?.active_run_id ?? null);
-    if (active !== null) return active;
-    const runId =
-      (await turnFromLateSteers(tx, settings, sessionId)) ?? (await oldestQueuedRun(tx, sessionId));
-    if (runId === null) return null;
-    const attempt = await activateTurn(tx, settings, runId);
-    return { runId, launcher: attempt.launcher, attempt };
-  });
-}
-
-async function liveRun(tx: Transaction, runId: string | null): Promise<ActiveTurn | null> {
-  if (runId === null) return null;
-  const found = await tx.query<{ launcher: Launcher }>(
-    'select launcher from runs where run_id = $1 and terminal_status is null',
-    [runId],
-  );
-  const run = found.rows[0];
-  return run === undefined ? null : { runId, launcher: run.launcher, attempt: null };
-}
-
-async function oldestQueuedRun(tx: Transaction, sessionId: string): Promise<string | null> {
-  const found = await tx.query<{ run_id: string }>(
-    `select run_id from runs where session_id = $1 and terminal_status is null and session_turn is null
-       and prompt_command_id is not null order by run_id limit 1`,
-    [sessionId],
-  );
-  return found.rows[0]?.run_id ?? null;
-}
-
-const lateSteerSchema = z.object({ command_id: z.string(), run_id: z.string(), payload: z.json() });
-
-async function turnFromLateSteers(
-  tx: Transaction,
-  settings: AttemptSettings,
-  sessionId: string,
-): Promise<string | null> {
-  const found = await tx.query(
-    `select command_id, run_id, payload from commands
-      where session_id = $1 and steer_delivery = 'next-turn' and next_command_id is null order by command_id limit 100`,
-    [sessionId],
-  );
-  const steers = z.array(lateSteerSchema).parse(found.rows);
-  const first = steers[0];
-  if (first === undefined) return null;
-  const runId = await copyRun(tx, settings, first.run_id);
-  for (const [index, steer] of steers.entries()) {
-    const commandId = newId(idPrefixes.command);
-    await addCommand(tx, {
-      commandId,
-      runId,
-      type: index === 0 ? 'turn' : 'steer',
-      payload: steer.payload,
-      idempotencyKey: null,
-    });
-    await tx.query('update commands set next_command_id = $2 where command_id = $1', [
-      steer.command_id,
-      commandId,
-    ]);
-  }
-  return runId;
-}
-
-/** A run for the next turn, with the values of the run whose turn had ended too early. */
-async function copyRun(tx: Transaction, settings: AttemptSettings, fromRunId: string): Promise<string> {
-  const runId = newId(idPrefixes.run);
-  await tx.query(
-    `insert into runs (run_id, tenant_id, project_id, session_id, conversation_id, session_metadata, backend_profile, provider_id,
-       launcher, execution_policy, workspace, labels, metadata, traceparent)
-     select $1, tenant_id, project_id, session_id, conversation_id, session_metadata, backend_profile, provider_id, $3, execution_policy,
-       workspace, labels, metadata, traceparent from runs where run_id = $2`,
-    [runId, fromRunId, settings.launcher],
-  );
-  await tx.query('insert into run_log (run_id) values ($1)', [runId]);
-  return runId;
 }
 
 /**
