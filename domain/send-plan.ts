@@ -92,5 +92,16 @@ export type SendDecision =
       readonly commandId: string;
       readonly queued: boolean;
       readonly launcher: Launcher;
+      /** The turn's first attempt, prepared in the same transaction; null while the turn waits. */
+      readonly first: FirstAttempt | null;
     }
   | { readonly decision: 'refused'; readonly failureKind: string; readonly message: string };
+
+/** What a turn's workflow needs to know of an attempt that is prepared already. */
+export interface FirstAttempt {
+  readonly epoch: number;
+  readonly jobName: string;
+  readonly reused: boolean;
+  readonly launcher: Launcher;
+  readonly maxAttempts: number;
+}

@@ -115,6 +115,7 @@ async function decide(
           commandId: message.command_id,
           queued: verdict.queued,
           launcher: launcherFor(settings, message),
+          first: attempt,
         },
         touchedRunIds: interrupted === undefined ? [runId] : [runId, interrupted],
         attempt,

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { executionPolicySchema } from '../contract/execution-policy.js';
 import { idPrefixes } from '../contract/ids.js';
 import type { Launcher } from '../contract/runs.js';
+import type { FirstAttempt } from '../domain/send-plan.js';
 import { appendEvents } from './events.js';
 import { newId } from './new-id.js';
 import type { Transaction } from './pool.js';
@@ -18,12 +19,8 @@ export interface AttemptSettings {
 }
 
 /** How an attempt gets its runner. `reused`: it was handed to the session's idle runner already. */
-export interface PreparedAttempt {
+export interface PreparedAttempt extends FirstAttempt {
   readonly runId: string;
-  readonly epoch: number;
-  readonly jobName: string;
-  readonly reused: boolean;
-  readonly launcher: Launcher;
 }
 
 /** Deterministic per attempt, so that a launch that is repeated finds the runner that exists (architecture.md 4.2). */
@@ -59,7 +56,9 @@ export async function prepareAttempt(
     [runId],
   );
   const run = runRowSchema.parse(row.rows[0]);
-  if (run.current_epoch >= epoch) return existingAttempt(tx, runId, epoch, run.launcher);
+  const { maxAttempts } = run.execution_policy;
+  if (run.current_epoch >= epoch)
+    return { ...(await existingAttempt(tx, runId, epoch, run.launcher)), maxAttempts };
   const idle =
     run.launcher === 'external' ? undefined : await takeIdleRunner(tx, settings, run, runId, epoch);
   const jobName = idle?.jobName ?? jobNameOf(runId, epoch);
@@ -99,7 +98,7 @@ export async function prepareAttempt(
       },
     ]);
   }
-  return { runId, epoch, jobName, reused: idle !== undefined, launcher: run.launcher };
+  return { runId, epoch, jobName, reused: idle !== undefined, launcher: run.launcher, maxAttempts };
 }
 
 async function existingAttempt(
@@ -107,7 +106,7 @@ async function existingAttempt(
   runId: string,
   epoch: number,
   launcher: Launcher,
-): Promise<PreparedAttempt> {
+): Promise<Omit<PreparedAttempt, 'maxAttempts'>> {
   const found = await tx.query<{ job_name: string; reused: boolean | null }>(
     `select a.job_name, j.reused from attempts a left join runner_jobs j on j.run_id = a.run_id and j.epoch = a.epoch
       where a.run_id = $1 and a.epoch = $2`,

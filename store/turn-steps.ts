@@ -43,7 +43,6 @@ export async function writeAttempt(
 /** Where a turn's workflow begins: at the attempt that is current, or nowhere when the run has ended. */
 export interface OpenedTurn {
   readonly terminal: boolean;
-  readonly maxAttempts: number;
   readonly attempt: PreparedAttempt;
 }
 
@@ -53,7 +52,6 @@ export async function openTurn(pool: Pool, settings: AttemptSettings, runId: str
     const run = await lockSessionAndRun(tx, runId);
     return {
       terminal: isTerminalState(run.status),
-      maxAttempts: run.execution_policy.maxAttempts,
       attempt: await prepareAttempt(tx, settings, runId, Math.max(1, run.current_epoch)),
     };
   });

@@ -4,7 +4,7 @@ import {
   TypedSearchAttributes,
 } from '@temporalio/common';
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { SendDecision } from '../domain/send-plan.js';
+import type { FirstAttempt, SendDecision } from '../domain/send-plan.js';
 import { searchAttributeNames } from '../domain/workflow-ids.js';
 
 // Names, payloads and search attributes of everything that is said to a workflow. The API and the activities import this file and nothing else of
@@ -48,6 +48,8 @@ export interface TurnInput {
   readonly tenantId: string;
   readonly projectId: string;
   readonly launcher: 'process' | 'kubernetes' | 'external';
+  /** The attempt that was prepared with the turn; without it the workflow reads where the run stands. */
+  readonly first?: FirstAttempt;
   /** Queue task workflow to tell the end, if any. */
   readonly notifyWorkflowId?: string;
 }

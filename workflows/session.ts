@@ -13,7 +13,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { RecordActivities } from '../activities/index.js';
-import type { SendDecision } from '../domain/send-plan.js';
+import type { FirstAttempt, SendDecision } from '../domain/send-plan.js';
 import { turnWorkflowId } from '../domain/workflow-ids.js';
 import { createRecords } from './activity-proxies.js';
 import {
@@ -21,12 +21,15 @@ import {
   sendUpdate,
   stateKey,
   steerSignal,
+  type TurnInput,
   turnAttributes,
   turnEndedSignal,
 } from './messages.js';
 import { turnWorkflow } from './turn.js';
 
-type ActiveTurn = NonNullable<Awaited<ReturnType<RecordActivities['nextTurn']>>>;
+type ActiveTurn = NonNullable<Awaited<ReturnType<RecordActivities['nextTurn']>>> & {
+  readonly first?: FirstAttempt | null;
+};
 
 const defaultIdleMs = 600_000;
 const defaultMaxUpdates = 1_000;
@@ -61,7 +64,7 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
     if (decided.decision !== 'turn') return;
     // A decided turn needs no look; one that waits is found by the look after the end of the turn before it, and by this one.
     if (decided.queued) mustLook = true;
-    else turns.push({ runId: decided.runId, launcher: decided.launcher });
+    else turns.push({ runId: decided.runId, launcher: decided.launcher, first: decided.first });
   }
 
   const isFull = () => workflowInfo().continueAsNewSuggested || updates >= maxUpdates;
@@ -112,7 +115,7 @@ async function startTurn(input: SessionInput, turn: ActiveTurn): Promise<void> {
   try {
     await startChild(turnWorkflow, {
       workflowId: turnWorkflowId(turn.runId),
-      args: [{ ...input, runId: turn.runId, launcher: turn.launcher }],
+      args: [turnInput(input, turn)],
       // Never awaited and never ended with its parent: the session continues as new while the turn runs.
       parentClosePolicy: ParentClosePolicy.ABANDON,
       typedSearchAttributes: turnAttributes(input, turn.runId, 'starting'),
@@ -121,6 +124,11 @@ async function startTurn(input: SessionInput, turn: ActiveTurn): Promise<void> {
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
   }
+}
+
+function turnInput({ sessionId, tenantId, projectId }: SessionInput, turn: ActiveTurn): TurnInput {
+  const owner = { sessionId, tenantId, projectId, runId: turn.runId, launcher: turn.launcher };
+  return turn.first == null ? owner : { ...owner, first: turn.first };
 }
 
 /** Shows the steer in the turn's history. The command is stored already, so a turn that has just ended loses nothing. */

@@ -7,6 +7,7 @@ import {
   upsertSearchAttributes,
 } from '@temporalio/workflow';
 import type { RecordActivities } from '../activities/index.js';
+import type { FirstAttempt } from '../domain/send-plan.js';
 import { type AttemptDecision, decideAfterAttempt, type SupervisionVerdict } from '../domain/supervision.js';
 import { announcements, createRecords, runners, supervisor } from './activity-proxies.js';
 import { describeFailure, failureKindOf } from './failures.js';
@@ -54,14 +55,14 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
 
   async function runAttempts(): Promise<Finish | null> {
     try {
-      const turn = await records.openTurn({ runId });
-      if (turn.terminal) return null;
-      let attempt = turn.attempt;
+      let attempt = input.first ?? (await currentAttempt());
+      if (attempt === null) return null;
+      const { maxAttempts } = attempt;
       for (;;) {
         epoch = attempt.epoch;
         jobName = attempt.jobName;
         show('running');
-        const decision = await runAttempt(attempt, turn.maxAttempts);
+        const decision = await runAttempt(attempt, maxAttempts);
         if (decision.kind === 'leave') return null;
         if (decision.kind === 'finish') return decision;
         show('retrying');
@@ -72,6 +73,12 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
     } catch (error) {
       return finishAfter(error);
     }
+  }
+
+  /** Where the run stands, for an execution that was not told: null when it has ended. */
+  async function currentAttempt(): Promise<FirstAttempt | null> {
+    const { terminal, attempt } = await records.openTurn({ runId });
+    return terminal ? null : attempt;
   }
 
   async function runAttempt(

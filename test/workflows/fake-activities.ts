@@ -30,7 +30,14 @@ export class FakeWorld {
         if (this.active !== null) return { decision: 'steer', runId: this.active, commandId };
         this.#turns += 1;
         this.active = this.#turns === 1 ? this.firstRunId : `${this.firstRunId}_${this.#turns}`;
-        return { decision: 'turn', runId: this.active, commandId, queued: false, launcher: 'process' };
+        return {
+          decision: 'turn',
+          runId: this.active,
+          commandId,
+          queued: false,
+          launcher: 'process',
+          first: null,
+        };
       },
       nextTurn: async () => {
         this.active ??= this.queued.shift() ?? null;
@@ -38,7 +45,7 @@ export class FakeWorld {
       },
       openTurn: async ({ runId }) => {
         note(`openTurn ${runId}`);
-        return { terminal: this.ended.has(runId), maxAttempts: 3, attempt: prepared(runId, 1) };
+        return { terminal: this.ended.has(runId), attempt: prepared(runId, 1) };
       },
       writeAttempt: async ({ runId, epoch }) => {
         note(`writeAttempt ${epoch}`);
@@ -91,4 +98,5 @@ const prepared = (runId: string, epoch: number) => ({
   jobName: `job-${epoch}`,
   reused: false,
   launcher: 'process' as const,
+  maxAttempts: 3,
 });

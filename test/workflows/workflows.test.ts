@@ -251,6 +251,7 @@ describe('session workflow', () => {
         commandId: 'cmd_1',
         queued: false,
         launcher: 'process',
+        first: null,
       });
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       expect(await send(input, 'cmd_2')).toEqual({
