@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -228,7 +229,9 @@ describe('kill -9 of `agentrun up`', () => {
     local = { ...local, db: reconnect(folder.path) };
     const { runId } = await heldTurn('orphaned');
     const agents = agentPids();
+    const killed = once(up, 'exit');
     up.kill('SIGKILL');
+    await killed;
     await local.db.end();
     local = await startLocalStack(() => undefined, folder.path);
     expect(agentPids()).toEqual(agents);

@@ -41,7 +41,7 @@ export async function startLocalStack(log: (line: string) => void, dataDir?: str
     scriptedUrl: stack.scriptedUrl,
     db,
     stop: async () => {
-      await db.end();
+      if (!db.ended) await db.end();
       await stack.stop();
       folder.remove();
     },
