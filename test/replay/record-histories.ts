@@ -34,7 +34,8 @@ async function record(scenario: string, workflowId: string): Promise<void> {
     return;
   }
   const history = await temporal.workflow.getHandle(workflowId).fetchHistory();
-  writeFileSync(file, `${historyToJSON(history)}\n`);
+  // Stack traces name the folder that this machine has the repository in.
+  writeFileSync(file, `${historyToJSON(history).replaceAll(`${packageRoot()}/`, '')}\n`);
   console.log(`recorded  ${file} (${history.events?.length} events)`);
 }
 
