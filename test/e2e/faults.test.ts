@@ -59,6 +59,17 @@ function agentPids(): number[] {
     .map((child) => child.pid);
 }
 
+/** The run once it has ended; the API may be away in between. */
+const endedRun = (runId: string) =>
+  eventually(
+    'the run has ended',
+    async () => {
+      const run = await getRun(local, runId).catch(() => undefined);
+      return run === undefined || run.terminalStatus === null ? undefined : run;
+    },
+    60_000,
+  );
+
 const anotherPid = (name: 'api' | 'worker' | 'postgres', former: number) =>
   eventually(`${name} runs again`, () => {
     const identity = readPidFile(childPidFile(stackPaths(local.dataDir), name));
@@ -77,14 +88,7 @@ describe('a turn outlives', () => {
       process.kill(former, 'SIGKILL');
       await anotherPid(name, former);
       await release(`killed-${name}`);
-      const ended = await eventually(
-        'the run has ended',
-        async () => {
-          const run = await getRun(local, runId).catch(() => undefined);
-          return run === undefined || run.terminalStatus === null ? undefined : run;
-        },
-        60_000,
-      );
+      const ended = await endedRun(runId);
       expect(ended).toMatchObject({ status: 'completed', attempt: 1 });
       expect(agentPids()).toEqual(expect.arrayContaining(agents));
       const { events } = await eventsToEnd(local, sessionId, runId);
@@ -236,14 +240,7 @@ describe('kill -9 of `agentrun up`', () => {
     local = await startLocalStack(() => undefined, folder.path);
     expect(agentPids()).toEqual(agents);
     await release('orphaned');
-    const ended = await eventually(
-      'the run has ended',
-      async () => {
-        const run = await getRun(local, runId).catch(() => undefined);
-        return run === undefined || run.terminalStatus === null ? undefined : run;
-      },
-      60_000,
-    );
+    const ended = await endedRun(runId);
     expect(ended).toMatchObject({ status: 'completed', attempt: 1 });
     expect(agentPids()).toEqual(agents);
   }, 120_000);

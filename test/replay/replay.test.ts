@@ -39,6 +39,10 @@ describe('stored histories', () => {
     await replay(read(file));
   });
 
+  it.each(files)('%s names no folder of the machine that recorded it', (file) => {
+    expect(readFileSync(join(folder, file), 'utf8')).not.toMatch(/\(\/[^)]*\.ts:/);
+  });
+
   it.each(scenarios)('there is a history of %s', (scenario) => {
     expect(files.some((file) => file.endsWith(`-${scenario}.json`))).toBe(true);
   });
