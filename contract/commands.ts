@@ -42,9 +42,9 @@ export function payloadText(payload: CommandPayload): string {
 
 export const idempotencyKeySchema = z.string().trim().min(1).max(200);
 
-/** Body of `POST /api/v1/runs/:runId/commands`. */
+/** Body of `POST /api/v1/runs/:runId/commands`. An answer goes by `send` only, because it names its request. */
 export const createCommandSchema = z.strictObject({
-  type: commandTypeSchema,
+  type: z.enum(['turn', 'steer']),
   payload: commandPayloadSchema,
   idempotencyKey: idempotencyKeySchema.optional(),
 });
@@ -68,6 +68,19 @@ export const commandRecordSchema = z.object({
 });
 export type CommandRecord = z.infer<typeof commandRecordSchema>;
 
+/**
+ * What is known about the provider's part in a failure: who says so, the status that the proxy saw, the provider's and the agent's own words for it,
+ * and when a limit is reset (decisions.md, "Provider errors").
+ */
+export const providerEvidenceSchema = z.strictObject({
+  evidence: z.enum(['proxy', 'agent', 'both', 'none']),
+  status: z.number().int().nullable(),
+  errorCode: z.string().max(200).nullable(),
+  agentErrorInfo: z.string().max(200).nullable(),
+  resetAt: z.iso.datetime().nullable(),
+});
+export type ProviderEvidence = z.infer<typeof providerEvidenceSchema>;
+
 /** The outcome body of `PATCH runs/:runId/status` and `PATCH commands/:commandId/status` (contract.md 5.9; unknown words are 400). */
 export const outcomeSchema = z.strictObject({
   terminalStatus: terminalStatusSchema,
@@ -75,5 +88,6 @@ export const outcomeSchema = z.strictObject({
   failureMessage: z.string().max(20_000).nullable().optional(),
   threadId: z.string().max(200).optional(),
   turnId: z.string().max(200).optional(),
+  provider: providerEvidenceSchema.nullable().optional(),
 });
 export type Outcome = z.infer<typeof outcomeSchema>;

@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import { agentRequestSchema } from './agent-requests.js';
 import { jsonObjectSchema, jsonValueSchema } from './json.js';
+import { agentRequestStateSchema } from './states.js';
 
 /** The closed list of event types (decisions.md, "Event types"). */
 export const eventTypes = [
@@ -111,6 +113,14 @@ export const steerDeliveryPayloadSchema = z.object({
   commandId: z.string(),
   delivery: z.enum(['acknowledged', 'delivered', 'next-turn', 'rejected']),
   reason: z.string().optional(),
+});
+/** `approval_requested`: the agent waits for a person. The store keeps it as an agent request (contract/agent-requests.ts). */
+export const approvalRequestedPayloadSchema = agentRequestSchema;
+/** `approval_resolved`: the agent was told so, or nobody waits any more. */
+export const approvalResolvedPayloadSchema = z.object({
+  requestId: z.string(),
+  resolution: agentRequestStateSchema.exclude(['pending']),
+  reason: z.string().nullable(),
 });
 /** `terminal_status`: always the last event of a run's log (architecture.md 4.2). */
 export const terminalStatusPayloadSchema = z.object({

@@ -2,9 +2,19 @@ import { z } from 'zod';
 
 const milliseconds = (minimum: number, maximum: number) => z.number().int().min(minimum).max(maximum);
 
+/** When the agent asks a person before it acts. */
+export const approvalPolicySchema = z.enum(['never', 'on-request', 'untrusted']);
+export type ApprovalPolicy = z.infer<typeof approvalPolicySchema>;
+
 /**
  * Limits of a turn (decisions.md, "Timeouts of a turn"), all in milliseconds. `idleTimeoutMs: 0` switches the idle
  * limit off. A runner heartbeats every third of `leaseMs`.
+ *
+ * `approvalPolicy` says when the agent asks a person: `never` (it may do everything in its container), `on-request` (it works in the agent's own
+ * sandbox and asks to leave it), `untrusted` (it asks before each command that is not known to be harmless). A request that nobody answers within
+ * `approvalTimeoutMs` (0: no limit) is answered `timed-out`; after `parkAfterMs` of waiting the runner is released and the turn parked.
+ * `retryBackoffMs` is the first delay of a retry that is not immediate, `providerParkMs` the first wait for a provider's limit without a reset time;
+ * both double.
  */
 export const executionPolicySchema = z.strictObject({
   claimTimeoutMs: milliseconds(1_000, 3_600_000).default(300_000),
@@ -14,6 +24,11 @@ export const executionPolicySchema = z.strictObject({
   hardTimeoutMs: milliseconds(1_000, 2_592_000_000).default(7_200_000),
   partitionGraceMs: milliseconds(1_000, 86_400_000).default(900_000),
   maxAttempts: z.number().int().min(1).max(20).default(3),
+  retryBackoffMs: milliseconds(1, 60_000).default(5_000),
+  providerParkMs: milliseconds(1, 3_600_000).default(60_000),
+  approvalPolicy: approvalPolicySchema.default('never'),
+  approvalTimeoutMs: milliseconds(0, 2_592_000_000).default(86_400_000),
+  parkAfterMs: milliseconds(1_000, 86_400_000).default(1_800_000),
 });
 export type ExecutionPolicy = z.infer<typeof executionPolicySchema>;
 export const executionPolicyInputSchema = executionPolicySchema.partial();

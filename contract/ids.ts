@@ -9,6 +9,7 @@ export const idPrefixes = {
   runner: 'rnr',
   queueTask: 'task',
   event: 'evt',
+  agentRequest: 'req',
 } as const;
 
 export type IdPrefix = (typeof idPrefixes)[keyof typeof idPrefixes];
@@ -33,6 +34,7 @@ export const commandIdSchema = generatedId(idPrefixes.command);
 export const runnerJobIdSchema = generatedId(idPrefixes.runnerJob);
 export const runnerIdSchema = generatedId(idPrefixes.runner);
 export const queueTaskIdSchema = generatedId(idPrefixes.queueTask);
+export const agentRequestIdSchema = generatedId(idPrefixes.agentRequest);
 
 const crockford = '0123456789abcdefghjkmnpqrstvwxyz';
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { agentRequestResolutionSchema } from './agent-requests.js';
 import { commandRecordSchema } from './commands.js';
 import { runnerJobIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
@@ -40,6 +41,30 @@ export const registerAnswerSchema = z.object({
 export const claimSchema = z.strictObject({ runnerId: textSchema, leaseMs: leaseMsSchema });
 
 /**
+ * What a later attempt is told of the one before it: which it is, why the former ended, when, and whether the thread is to be compacted first.
+ * `parked`: the turn was parked, not lost.
+ */
+export const resumeSchema = z.object({
+  attempt: z.number().int(),
+  maxAttempts: z.number().int(),
+  formerFailureKind: z.string().nullable(),
+  formerReason: z.string().nullable(),
+  formerEndedAt: z.string().nullable(),
+  parked: z.enum(['person', 'provider-limit']).nullable(),
+  compact: z.boolean(),
+});
+export type Resume = z.infer<typeof resumeSchema>;
+
+/** An answer that was given while no runner waited for it: used once, for the request with the same fingerprint. */
+export const grantSchema = z.object({
+  requestId: z.string(),
+  fingerprint: z.string(),
+  summary: z.string(),
+  resolution: agentRequestResolutionSchema,
+});
+export type Grant = z.infer<typeof grantSchema>;
+
+/**
  * A run handed to a runner: answered by `claim` and by `next`. `commands` are those of the run in order, the prompt (`turn`) first.
  * `threadId` is the agent's thread to resume, null for a fresh one. `heartbeatIntervalMs` is a third of the lease.
  */
@@ -53,6 +78,8 @@ export const assignmentSchema = z.object({
   heartbeatIntervalMs: z.number().int(),
   threadId: z.string().nullable(),
   commands: z.array(commandRecordSchema),
+  resume: resumeSchema.nullable().default(null),
+  grants: z.array(grantSchema).default([]),
 });
 export type Assignment = z.infer<typeof assignmentSchema>;
 /** An assignment as the store knows it: without the token, which the API adds. */
@@ -66,6 +93,8 @@ export const progressSchema = z.strictObject({
   phase: z.string().max(60),
   lastEventAt: z.iso.datetime().nullable(),
   notifications: z.number().int().nonnegative(),
+  /** The model has said something in this attempt: what the first-output limit waits for. */
+  outputSeen: z.boolean().default(false),
 });
 
 export type Progress = z.infer<typeof progressSchema>;
@@ -85,6 +114,7 @@ export const leaseAnswerSchema = z.object({
   leaseMs: z.number().int(),
   cancelRequested: z.boolean(),
   cancelReason: z.string().nullable(),
+  cancelDeadlineMs: z.number().int().nullable().default(null),
   pendingCommands: z.number().int(),
   lastAcceptedSeq: z.number().int(),
   runToken: z.string(),
@@ -112,6 +142,8 @@ export const commandPageSchema = z.object({
   items: z.array(commandRecordSchema),
   cancelRequested: z.boolean(),
   cancelReason: z.string().nullable(),
+  /** Milliseconds from the cancel request in which the runner is to end by itself, if the caller gave a deadline. */
+  cancelDeadlineMs: z.number().int().nullable().default(null),
   open: z.boolean(),
 });
 

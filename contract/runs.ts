@@ -88,8 +88,36 @@ export const runRecordSchema = z.object({
 });
 export type RunRecord = z.infer<typeof runRecordSchema>;
 
-/** Body of the cancel routes. */
-export const cancelSchema = z.strictObject({ reason: z.string().trim().max(2_000).optional() });
+/**
+ * Body of the cancel routes. `deadlineMs`: the runner is deleted when its turn has not ended so long after the request (default 15 s). `waitMs`: how
+ * long the answer waits for the end; it says what was observed by then.
+ */
+export const cancelSchema = z.strictObject({
+  reason: z.string().trim().max(2_000).optional(),
+  deadlineMs: z.number().int().min(1_000).max(600_000).optional(),
+  waitMs: z.number().int().min(0).max(25_000).default(0),
+});
+
+/** The steps of a cancel that the log of the run shows so far, in their order (decisions.md, Timeouts). */
+export const cancelStepSchema = z.enum([
+  'cancel-requested',
+  'interrupt-sent',
+  'interrupt-answered',
+  'background-terminals-cleaned',
+  'process-group-killed',
+  'turn-cancelled',
+  'runner-deleted',
+]);
+export type CancelStep = z.infer<typeof cancelStepSchema>;
+
+/** What a cancel met and what was observed of it, beside the record of what was to be cancelled. */
+export const cancelObservationSchema = z.object({
+  /** False: it had ended already. */
+  requested: z.boolean(),
+  observed: z.array(cancelStepSchema),
+  runStatus: runStatusSchema.nullable(),
+});
+export type CancelObservation = z.infer<typeof cancelObservationSchema>;
 
 /**
  * Result of a run (contract.md 7.1). `usage`: tokens of the whole turn as counted by the proxy (falling back to the agent's totals).

@@ -1,7 +1,8 @@
 import { z } from 'zod';
+import { agentRequestDecisionSchema } from './agent-requests.js';
 import { commandPayloadSchema, commandRecordSchema, idempotencyKeySchema } from './commands.js';
 import { executionPolicyInputSchema } from './execution-policy.js';
-import { sessionIdSchema } from './ids.js';
+import { agentRequestIdSchema, sessionIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
 import {
   labelsSchema,
@@ -136,7 +137,9 @@ export type WhenBusy = z.infer<typeof whenBusySchema>;
 const promptText = z.string().max(262_144);
 
 /**
- * Body of `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6.1; ours: `whenBusy`). `payload` wins over `prompt`, `message`, `text`
+ * Body of `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6.1; ours: `whenBusy`, `answers`, `decision`, `questionAnswers`, `deadlineAt`).
+ * A message answers a request of the agent only by naming it in `answers`; then `decision` says how (for a question the prompt or `questionAnswers`
+ * is the answer). `deadlineAt`: when a turn that this message begins is ended. `payload` wins over `prompt`, `message`, `text`
  * in this order. Booleans are strict (oddity 13). `runnerJob` is accepted for old clients and holds no settings yet.
  */
 export const sendSchema = z
@@ -153,9 +156,22 @@ export const sendSchema = z
     runnerJob: z.strictObject({}).nullable().optional(),
     createRunnerJob: z.boolean().default(true),
     whenBusy: whenBusySchema.default('steer'),
+    answers: agentRequestIdSchema.optional(),
+    decision: agentRequestDecisionSchema.optional(),
+    questionAnswers: z.record(z.string().max(200), z.array(z.string().max(20_000)).max(20)).optional(),
+    deadlineAt: z.iso.datetime({ offset: true }).optional(),
+  })
+  .refine((body) => body.decision === undefined || body.answers !== undefined, {
+    message: 'expected `answers` with the id of the request that this decides',
+    path: ['answers'],
+  })
+  .refine((body) => body.questionAnswers === undefined || body.answers !== undefined, {
+    message: 'expected `answers` with the id of the request that this answers',
+    path: ['answers'],
   })
   .refine(
     (body) =>
+      body.answers !== undefined ||
       body.payload !== undefined ||
       [body.prompt, body.message, body.text].some((text) => (text?.trim() ?? '') !== ''),
     { message: 'expected a payload object or a non-blank prompt, message or text', path: ['prompt'] },
@@ -219,7 +235,7 @@ export const sendAnswerSchema = z.object({
   dryRun: z.literal(false),
   mutation: z.literal(true),
   sessionId: z.string(),
-  decision: z.enum(['steer', 'turn']),
+  decision: z.enum(['steer', 'turn', 'answer']),
   queued: z.boolean(),
   internalCommandType: z.string(),
   run: runRecordSchema,

@@ -13,7 +13,8 @@ export type RunStatus = z.infer<typeof runStatusSchema>;
 export const commandStateSchema = z.enum(['pending', 'acknowledged', ...terminalStatuses]);
 export type CommandState = z.infer<typeof commandStateSchema>;
 
-export const commandTypeSchema = z.enum(['turn', 'steer']);
+/** `answer`: the answer to a request of the agent, on its way to the runner that waits for it. */
+export const commandTypeSchema = z.enum(['turn', 'steer', 'answer']);
 export type CommandType = z.infer<typeof commandTypeSchema>;
 
 /** Where a steer is on its way to the agent (decisions.md, Liveness phase). */
@@ -29,6 +30,32 @@ export const queueTaskStateSchema = z.enum([
   'expired',
 ]);
 export type QueueTaskState = z.infer<typeof queueTaskStateSchema>;
+
+/** What an agent asks a person for. */
+export const agentRequestKindSchema = z.enum([
+  'command',
+  'file-change',
+  'permissions',
+  'question',
+  'elicitation',
+]);
+export type AgentRequestKind = z.infer<typeof agentRequestKindSchema>;
+
+/**
+ * Where a request of the agent stands. All but `pending` are final: `approved`, `denied` and `answered` by a person; `timed-out` by the clock;
+ * `no-channel` when nobody can be asked; `superseded` when its runner was lost (the next attempt asks anew); `withdrawn` when its turn ended first.
+ */
+export const agentRequestStateSchema = z.enum([
+  'pending',
+  'approved',
+  'denied',
+  'answered',
+  'timed-out',
+  'no-channel',
+  'superseded',
+  'withdrawn',
+]);
+export type AgentRequestState = z.infer<typeof agentRequestStateSchema>;
 
 export const sessionExecutionStateSchema = z.enum(['idle', 'starting', 'running', 'waiting', 'evicted']);
 export type SessionExecutionState = z.infer<typeof sessionExecutionStateSchema>;

@@ -43,5 +43,7 @@ export async function loadAssignment(db: Queryable, runner: RunnerIdentity): Pro
     heartbeatIntervalMs: heartbeatIntervalMs(leaseMs),
     threadId,
     commands: await listCommands(db, runner.runId, { afterSeq: 0, limit: mostCommands }),
+    resume: null,
+    grants: [],
   };
 }

@@ -38,6 +38,7 @@ export async function listCommands(
 const runStateSchema = z.object({
   cancelRequested: z.boolean(),
   cancelReason: z.string().nullable(),
+  cancelDeadlineMs: z.number().nullable(),
   open: z.boolean(),
   currentEpoch: z.number(),
 });
@@ -51,12 +52,13 @@ export async function readCommandPage(
   items: CommandRecord[];
   cancelRequested: boolean;
   cancelReason: string | null;
+  cancelDeadlineMs: number | null;
   open: boolean;
   currentEpoch: number;
 }> {
   const state = await db.query(
     `select cancel_requested_at is not null as "cancelRequested", cancel_reason as "cancelReason",
-       is_open and terminal_status is null as open, current_epoch as "currentEpoch" from runs where run_id = $1`,
+       cancel_deadline_ms as "cancelDeadlineMs", is_open and terminal_status is null as open, current_epoch as "currentEpoch" from runs where run_id = $1`,
     [runId],
   );
   if (state.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);

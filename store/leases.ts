@@ -9,6 +9,7 @@ const beatSchema = z.object({
   leaseExpiresAt: z.string(),
   cancelRequested: z.boolean(),
   cancelReason: z.string().nullable(),
+  cancelDeadlineMs: z.number().nullable(),
   pendingCommands: z.number(),
   lastAcceptedSeq: z.number(),
 });
@@ -39,13 +40,13 @@ export async function heartbeat(
        from runs r join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch
        where l.job_name = $1 and l.run_id = $2 and l.epoch = $3 and l.runner_id = $4
          and r.run_id = $2 and r.current_epoch = $3 and r.terminal_status is null and a.claimed_by = $4
-       returning l.expires_at, r.cancel_requested_at, r.cancel_reason),
+       returning l.expires_at, r.cancel_requested_at, r.cancel_reason, r.cancel_deadline_ms),
      progressed as (
        update attempts set last_progress_at = now()
         where run_id = $2 and epoch = $3 and exists (select 1 from beat)
           and exists (select 1 from before where $7::text is not null and last_event_at is distinct from $7))
      select ${isoTime('b.expires_at')} as "leaseExpiresAt", b.cancel_requested_at is not null as "cancelRequested",
-       b.cancel_reason as "cancelReason",
+       b.cancel_reason as "cancelReason", b.cancel_deadline_ms as "cancelDeadlineMs",
        (select count(*)::int from commands where run_id = $2 and state = 'pending') as "pendingCommands",
        coalesce((select last_producer_seq from run_log where run_id = $2 and epoch = $3), 0) as "lastAcceptedSeq"
      from beat b`,

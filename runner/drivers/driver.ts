@@ -1,5 +1,7 @@
-import type { CommandPayload } from '../../contract/commands.js';
+import type { AgentRequest, AgentRequestResolution } from '../../contract/agent-requests.js';
+import type { CommandPayload, ProviderEvidence } from '../../contract/commands.js';
 import type { ProducedEvent } from '../../contract/events.js';
+import type { ApprovalPolicy } from '../../contract/execution-policy.js';
 import type { RunFailureKind } from '../../contract/failure-kinds.js';
 import type { DriverCapabilities } from '../../contract/runners.js';
 import type { ProxyObservation } from '../proxy/proxy-observation.js';
@@ -22,6 +24,27 @@ export interface TurnEnd {
   readonly failureKind: RunFailureKind | null;
   readonly message: string | null;
   readonly turnId: string | null;
+  /** The provider's part in a failure, if any. */
+  readonly provider?: ProviderEvidence | null;
+}
+
+/** What a thread held when it was opened: what later attempts decide by (architecture.md 5, "Delivered is not accepted"). */
+export interface ThreadHistory {
+  /** Ids of our messages that are in the thread; null when this kind of agent keeps none. */
+  readonly messageIds: ReadonlySet<string> | null;
+  /** The newest turn: how it stands in the agent's own records, which of our messages it holds, and its items as events. */
+  readonly lastTurn: {
+    readonly end: TurnEnd;
+    readonly messageIds: ReadonlySet<string>;
+    readonly events: readonly ProducedEvent[];
+  } | null;
+}
+
+export interface OpenedThread {
+  readonly threadId: string;
+  readonly resumed: boolean;
+  /** Read only when it was asked for and the thread was resumed. */
+  readonly history: ThreadHistory | null;
 }
 
 /** What a driver tells. All calls come in the order of the agent's own words. */
@@ -29,6 +52,10 @@ export interface DriverListener {
   onEvent(event: ProducedEvent): void;
   /** A sign of life that is no event, such as a delta. Every notification is activity (agents.md 2.1). */
   onActivity(): void;
+  /** The agent asks a person and waits until `answer` is called for it. */
+  onRequest(request: AgentRequest): void;
+  /** The agent waits no more for this request: its turn ended, or it changed its mind. */
+  onRequestClosed(requestId: string): void;
   /** Once per `prompt`, after all events of the turn. */
   onTurnEnd(end: TurnEnd): void;
 }
@@ -61,11 +88,22 @@ export interface AgentDriver {
   /** Whether the agent can take a prompt: false before `start` and after its process has ended. */
   readonly alive: boolean;
   start(): Promise<void>;
-  /** Opens a thread: a new one, or `threadId` with its history. A thread that nobody remembers becomes a new one. */
-  openThread(thread: { threadId: string | null }): Promise<{ threadId: string; resumed: boolean }>;
+  /**
+   * Opens a thread: a new one, or `threadId` with its history. A thread that nobody remembers becomes a new one. `approvalPolicy` holds for the
+   * turns that follow; `readHistory` asks for what the thread holds.
+   */
+  openThread(thread: {
+    threadId: string | null;
+    approvalPolicy: ApprovalPolicy;
+    readHistory: boolean;
+  }): Promise<OpenedThread>;
+  /** Makes room in the thread's context before a turn, where the agent can; bounded. */
+  compact(): Promise<void>;
   /** Starts a turn and answers its id as soon as the agent has it. */
   prompt(messageId: string, payload: CommandPayload): Promise<{ turnId: string }>;
   steer(messageId: string, payload: CommandPayload): Promise<SteerAnswer>;
+  /** Hands the answer to a request of {@link DriverListener.onRequest} to the agent. One that nobody waits for any more is ignored. */
+  answer(requestId: string, resolution: AgentRequestResolution): Promise<void>;
   /** Asks the turn to end; the end comes through the listener. Without an active turn it does nothing. */
   interrupt(): Promise<void>;
   /** Ends what the agent left running in the background. */

@@ -68,6 +68,8 @@ export class DriverHost {
       listener: {
         onEvent: (event) => this.emit(event),
         onActivity: () => this.#target?.onActivity(),
+        onRequest: (request) => this.#target?.onRequest(request),
+        onRequestClosed: (requestId) => this.#target?.onRequestClosed(requestId),
         onTurnEnd: (end: TurnEnd) => this.#target?.onTurnEnd(end),
       },
     });

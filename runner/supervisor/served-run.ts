@@ -176,6 +176,10 @@ export class ServedRun implements DriverListener {
     this.#lastEventAt = new Date().toISOString();
   }
 
+  onRequest(): void {}
+
+  onRequestClosed(): void {}
+
   onTurnEnd(end: TurnEnd): void {
     this.#ended = true;
     this.#settleEnd(end);
@@ -188,9 +192,13 @@ export class ServedRun implements DriverListener {
       if (prompt === undefined) throw new Error('the assignment holds no prompt');
       const payload = commandPayloadSchema.parse(prompt.payload);
       this.#driver = await this.#options.drivers.ready();
-      const thread = await this.#driver.openThread({ threadId: this.#assignment.threadId });
-      this.#threadId = thread.threadId;
-      this.onEvent({ type: 'backend_status', payload: { phase: 'thread-opened', ...thread } });
+      const { threadId, resumed } = await this.#driver.openThread({
+        threadId: this.#assignment.threadId,
+        approvalPolicy: this.#assignment.run.executionPolicy.approvalPolicy,
+        readHistory: false,
+      });
+      this.#threadId = threadId;
+      this.onEvent({ type: 'backend_status', payload: { phase: 'thread-opened', threadId, resumed } });
       if (this.#cancel !== undefined || this.#stopping || this.#fencedBy !== undefined) {
         return this.onTurnEnd({ status: 'interrupted', failureKind: null, message: null, turnId: null });
       }

@@ -81,6 +81,8 @@ describe.each(kinds)(
         listener: {
           onEvent: (event) => events.push(producedEventSchema.parse(event)),
           onActivity: () => undefined,
+          onRequest: () => undefined,
+          onRequestClosed: () => undefined,
           onTurnEnd: (end) => ends.push(end),
         },
       });
@@ -100,7 +102,7 @@ describe.each(kinds)(
     const turnEnd = (count = 1) => expect.poll(() => ends.length, { timeout: 20_000 }).toBe(count);
 
     test('a turn: the prompt is in the thread, the answer is told, the end is told once', async () => {
-      await driver.openThread({ threadId: null });
+      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
       const { turnId } = await driver.prompt('cmd_one', { prompt: quick });
       await turnEnd();
       expect(ends).toEqual([{ status: 'completed', failureKind: null, message: null, turnId }]);
@@ -111,10 +113,16 @@ describe.each(kinds)(
     });
 
     test('a second turn on the same thread', async () => {
-      const { threadId } = await driver.openThread({ threadId: null });
+      const { threadId } = await driver.openThread({
+        threadId: null,
+        approvalPolicy: 'never',
+        readHistory: false,
+      });
       await driver.prompt('cmd_one', { prompt: quick });
       await turnEnd();
-      expect(await driver.openThread({ threadId })).toEqual({ threadId, resumed: true });
+      expect(
+        await driver.openThread({ threadId, approvalPolicy: 'never', readHistory: false }),
+      ).toMatchObject({ threadId, resumed: true });
       await driver.prompt('cmd_two', { prompt: quick });
       await turnEnd(2);
       expect(ends.map((end) => end.status)).toEqual(['completed', 'completed']);
@@ -122,7 +130,7 @@ describe.each(kinds)(
     });
 
     test('an interrupt ends the turn', async () => {
-      await driver.openThread({ threadId: null });
+      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
       await driver.prompt('cmd_one', { prompt: slow });
       await expect
         .poll(() => events.some((event) => event.type === 'command_execution'), { timeout: 20_000 })
@@ -134,7 +142,7 @@ describe.each(kinds)(
     });
 
     test('a failure is told with its kind, and the driver takes the next turn', async () => {
-      await driver.openThread({ threadId: null });
+      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
       await driver.prompt('cmd_one', { prompt: failing });
       await turnEnd();
       expect(ends[0]).toMatchObject({ status: 'failed', failureKind });
@@ -144,7 +152,7 @@ describe.each(kinds)(
     });
 
     test('a steer is taken or refused as the capabilities say', async () => {
-      await driver.openThread({ threadId: null });
+      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
       expect(await driver.steer('cmd_early', { prompt: 'early' })).toEqual({ answer: 'noActiveTurn' });
       await driver.prompt('cmd_one', { prompt: slow });
       await expect
@@ -158,7 +166,7 @@ describe.each(kinds)(
     });
 
     test('a killed agent ends its turn', async () => {
-      await driver.openThread({ threadId: null });
+      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
       await driver.prompt('cmd_one', { prompt: slow });
       await expect
         .poll(() => events.some((event) => event.type === 'command_execution'), { timeout: 20_000 })
@@ -170,7 +178,7 @@ describe.each(kinds)(
 
     if (kind === 'command') {
       test('a flood of output passes and only its end is kept', async () => {
-        await driver.openThread({ threadId: null });
+        await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
         await driver.prompt('cmd_one', { prompt: "head -c 40000000 /dev/zero | tr '\\0' x; echo the end" });
         await turnEnd();
         const output = events.findLast((event) => event.type === 'command_execution')?.payload.output;
@@ -181,7 +189,7 @@ describe.each(kinds)(
 
     test('a thread that nobody remembers does not stop the turn', async () => {
       const lost = kind === 'codex' ? '01a1fb4c-db3f-7bb0-8f00-000000000000' : 'command-lost';
-      await driver.openThread({ threadId: lost });
+      await driver.openThread({ threadId: lost, approvalPolicy: 'never', readHistory: false });
       await driver.prompt('cmd_one', { prompt: quick });
       await turnEnd();
       expect(ends[0]?.status).toBe('completed');

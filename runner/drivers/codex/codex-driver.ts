@@ -4,7 +4,7 @@ import type { ProducedEvent } from '../../../contract/events.js';
 import type { DriverCapabilities } from '../../../contract/runners.js';
 import type { AgentProcess, ProcessExit } from '../agent-processes.js';
 import { tail } from '../bounded-text.js';
-import type { AgentDriver, DriverContext, SteerAnswer } from '../driver.js';
+import type { AgentDriver, DriverContext, OpenedThread, SteerAnswer } from '../driver.js';
 import { codexBinary } from './codex-binary.js';
 import { codexConfig, codexHome, providerKeyVariable, writeCodexConfig } from './codex-config.js';
 import { codexEvents } from './codex-events.js';
@@ -115,12 +115,8 @@ export class CodexDriver implements AgentDriver {
     this.#rpc.notify('initialized');
   }
 
-  async openThread({
-    threadId,
-  }: {
-    threadId: string | null;
-  }): Promise<{ threadId: string; resumed: boolean }> {
-    if (threadId !== null && threadId === this.#threadId) return { threadId, resumed: true };
+  async openThread({ threadId }: Parameters<AgentDriver['openThread']>[0]): Promise<OpenedThread> {
+    if (threadId !== null && threadId === this.#threadId) return { threadId, resumed: true, history: null };
     const settings = {
       cwd: this.#context.workspaceDirectory,
       approvalPolicy: 'never',
@@ -128,13 +124,17 @@ export class CodexDriver implements AgentDriver {
     };
     if (threadId !== null) {
       const resumed = await this.#resume(threadId, settings);
-      if (resumed) return { threadId, resumed: true };
+      if (resumed) return { threadId, resumed: true, history: null };
       this.#emit({ type: 'backend_status', payload: { phase: 'thread-lost', threadId } });
     }
     const started = threadAnswerSchema.parse(await this.#request('thread/start', settings));
     this.#threadId = started.thread.id;
-    return { threadId: started.thread.id, resumed: false };
+    return { threadId: started.thread.id, resumed: false, history: null };
   }
+
+  async compact(): Promise<void> {}
+
+  async answer(): Promise<void> {}
 
   async prompt(messageId: string, payload: CommandPayload): Promise<{ turnId: string }> {
     const threadId = this.#threadId;

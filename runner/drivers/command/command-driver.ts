@@ -4,7 +4,7 @@ import { type CommandPayload, payloadText } from '../../../contract/commands.js'
 import type { DriverCapabilities } from '../../../contract/runners.js';
 import type { AgentProcess, ProcessExit } from '../agent-processes.js';
 import { maxOutputBytes, tail } from '../bounded-text.js';
-import type { AgentDriver, DriverContext, SteerAnswer } from '../driver.js';
+import type { AgentDriver, DriverContext, OpenedThread, SteerAnswer } from '../driver.js';
 
 const killGraceMs = 2_000;
 /** How much of the output becomes the turn's message. */
@@ -53,10 +53,20 @@ export class CommandDriver implements AgentDriver {
     return Promise.resolve();
   }
 
-  openThread({ threadId }: { threadId: string | null }): Promise<{ threadId: string; resumed: boolean }> {
+  openThread({ threadId }: Parameters<AgentDriver['openThread']>[0]): Promise<OpenedThread> {
     const opened = threadId ?? this.#threadId ?? `command-${randomUUID()}`;
     this.#threadId = opened;
-    return Promise.resolve({ threadId: opened, resumed: threadId !== null });
+    return Promise.resolve({ threadId: opened, resumed: threadId !== null, history: null });
+  }
+
+  /** A command has no context. */
+  compact(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** A command asks nobody. */
+  answer(): Promise<void> {
+    return Promise.resolve();
   }
 
   prompt(messageId: string, payload: CommandPayload): Promise<{ turnId: string }> {

@@ -339,6 +339,8 @@ function fakeAssignment(
     heartbeatIntervalMs: 1_000,
     threadId,
     commands: [],
+    resume: null,
+    grants: [],
   };
 }
 
