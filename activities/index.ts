@@ -1,10 +1,11 @@
 import type { Launcher } from '../contract/runs.js';
+import type { RetryFacts } from '../domain/retry-decision.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import type { SupervisionVerdict } from '../domain/supervision.js';
-import type { PreparedAttempt } from '../store/attempts.js';
-import type { FollowedTask, TaskMessage } from '../store/queue-task-steps.js';
-import type { FinishedTurn, OpenedTurn, TurnEnd } from '../store/turn-steps.js';
-import type { CancelAnswer } from '../workflows/messages.js';
+import type { AfterAttempt, EndedAttempt, ParkLook } from '../store/attempt-ends.js';
+import type { CancelledTask, FollowedTask, TaskMessage } from '../store/queue-task-steps.js';
+import type { FinishedTurn, OpenedTurn, TurnEnd, WrittenAttempt } from '../store/turn-steps.js';
+import type { CancelAnswer, CancelRequest } from '../workflows/messages.js';
 
 // What workflows ask for, by kind: how each is retried stands in workflows/activity-proxies.ts.
 
@@ -13,11 +14,20 @@ export interface RecordActivities {
   acceptMessage(input: { commandId: string }): Promise<SendDecision>;
   nextTurn(input: { sessionId: string }): Promise<{ runId: string; launcher: Launcher } | null>;
   openTurn(input: { runId: string }): Promise<OpenedTurn>;
-  writeAttempt(input: { runId: string; epoch: number }): Promise<PreparedAttempt>;
+  writeAttempt(input: { runId: string; epoch: number }): Promise<WrittenAttempt>;
+  endAttempt(input: EndedAttempt): Promise<AfterAttempt>;
+  lookAtPark(input: { runId: string; epoch: number }): Promise<ParkLook>;
+  /** Null: the attempt was never written. */
+  retryFacts(input: { runId: string; epoch: number }): Promise<RetryFacts | null>;
   finishTurn(input: { runId: string; end: TurnEnd }): Promise<FinishedTurn>;
-  requestCancel(input: { runId: string; reason: string | null }): Promise<Omit<CancelAnswer, 'runId'>>;
+  requestCancel(input: {
+    runId: string;
+    reason: string | null;
+    deadlineMs?: number | null;
+  }): Promise<Omit<CancelAnswer, 'runId'>>;
   dispatchTask(input: { taskId: string }): Promise<TaskMessage>;
   followTask(input: { taskId: string }): Promise<FollowedTask>;
+  cancelTask(input: { taskId: string; reason: string | null }): Promise<CancelledTask>;
 }
 
 /** Starting and ending runners, and telling other workflows. */
@@ -26,6 +36,8 @@ export interface RunnerActivities {
   stopRunner(input: { jobName: string }): Promise<void>;
   announceTurnEnd(input: { runId: string; nextCommandIds: readonly string[] }): Promise<void>;
   sendToSession(message: TaskMessage): Promise<void>;
+  /** Cancels a run as the API's route does: by its turn's workflow, or at once when it has none yet. */
+  cancelRun(input: { runId: string } & CancelRequest): Promise<void>;
 }
 
 /** Watching a runner until its attempt is over. */
@@ -33,7 +45,10 @@ export interface SuperviseActivities {
   superviseRunner(input: { runId: string; epoch: number }): Promise<SupervisedAttempt>;
 }
 
+/** Bounded: texts of the agent are cut off, the whole ones are in Postgres. */
 export interface SupervisedAttempt {
   readonly verdict: SupervisionVerdict;
   readonly cancelRequested: boolean;
+  /** What the decision about another attempt needs; not there in histories of 0.1.0. */
+  readonly retry?: RetryFacts;
 }

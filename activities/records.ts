@@ -1,13 +1,14 @@
-import { ApplicationFailure, Context } from '@temporalio/activity';
-import { AgentRunError } from '../contract/errors.js';
 import { queueTaskWorkflowId } from '../domain/workflow-ids.js';
 import { acceptMessage } from '../store/accept-message.js';
+import { endAttempt, lookAtPark } from '../store/attempt-ends.js';
 import type { AttemptSettings, PreparedAttempt } from '../store/attempts.js';
 import { nextTurn } from '../store/next-turn.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
-import { dispatchTask, followTask } from '../store/queue-task-steps.js';
+import { cancelTask, dispatchTask, followTask } from '../store/queue-task-steps.js';
+import { loadRetryFacts } from '../store/retry-facts.js';
 import { finishTurn, openTurn, requestCancel, writeAttempt } from '../store/turn-steps.js';
+import { finalErrors } from './final-errors.js';
 import type { RecordActivities } from './index.js';
 
 export interface RecordDependencies {
@@ -26,52 +27,55 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
     if (attempt?.reused === true) notifier.notify('agentrun_runner', attempt.jobName);
   };
   return {
-    async acceptMessage({ commandId }) {
+    acceptMessage: final('acceptMessage', async ({ commandId }) => {
       const accepted = await acceptMessage(pool, settings, commandId);
       wakeRunner(accepted.attempt);
       for (const runId of accepted.touchedRunIds) wakeRun(runId);
       return accepted.decision;
-    },
-    async nextTurn({ sessionId }) {
+    }),
+    nextTurn: final('nextTurn', async ({ sessionId }) => {
       const turn = await nextTurn(pool, settings, sessionId);
       if (turn === null) return null;
       wakeRunner(turn.attempt);
       return { runId: turn.runId, launcher: turn.launcher };
-    },
-    openTurn: ({ runId }) => openTurn(pool, settings, runId),
-    async writeAttempt({ runId, epoch }) {
+    }),
+    openTurn: final('openTurn', ({ runId }) => openTurn(pool, settings, runId)),
+    writeAttempt: final('writeAttempt', async ({ runId, epoch }) => {
       const attempt = await writeAttempt(pool, settings, runId, epoch);
       wakeRunner(attempt);
       wakeRun(runId);
       return attempt;
-    },
-    async finishTurn({ runId, end }) {
+    }),
+    endAttempt: final('endAttempt', async (end) => {
+      const after = await endAttempt(pool, end);
+      wakeRun(end.runId);
+      return after;
+    }),
+    lookAtPark: final('lookAtPark', async (attempt) => {
+      const look = await lookAtPark(pool, attempt);
+      if (look.state !== 'parked') wakeRun(attempt.runId);
+      return look;
+    }),
+    retryFacts: final('retryFacts', async (attempt) => (await loadRetryFacts(pool, attempt)) ?? null),
+    finishTurn: final('finishTurn', async ({ runId, end }) => {
       const finished = await finishTurn(pool, runId, end);
       wakeRun(runId);
       return finished;
-    },
-    async requestCancel({ runId, reason }) {
-      const answer = await requestCancel(pool, runId, reason);
+    }),
+    requestCancel: final('requestCancel', async ({ runId, reason, deadlineMs }) => {
+      const answer = await requestCancel(pool, runId, reason, deadlineMs ?? null);
       wakeRun(runId);
       return answer;
-    },
-    dispatchTask: ({ taskId }) => finalErrors(() => dispatchTask(pool, taskId, queueTaskWorkflowId(taskId))),
-    followTask: ({ taskId }) => finalErrors(() => followTask(pool, taskId)),
+    }),
+    dispatchTask: final('dispatchTask', ({ taskId }) =>
+      dispatchTask(pool, taskId, queueTaskWorkflowId(taskId)),
+    ),
+    followTask: final('followTask', ({ taskId }) => followTask(pool, taskId)),
+    cancelTask: final('cancelTask', ({ taskId, reason }) => cancelTask(pool, taskId, reason)),
   };
 }
 
-/** A refusal that no retry changes becomes a typed, non-retryable failure; its type is the failure kind. */
-async function finalErrors<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (!(error instanceof AgentRunError) || error.failureKind === 'unavailable') throw error;
-    Context.current().log.info('refused', { failureKind: error.failureKind, reason: error.message });
-    throw ApplicationFailure.create({
-      type: error.failureKind,
-      message: error.message,
-      nonRetryable: true,
-      cause: error,
-    });
-  }
+/** A step with {@link finalErrors} around it. */
+function final<Input, Output>(step: keyof RecordActivities, work: (input: Input) => Promise<Output>) {
+  return (input: Input): Promise<Output> => finalErrors(step, () => work(input));
 }

@@ -1,6 +1,11 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
-import { type Client, WithStartWorkflowOperation, WorkflowNotFoundError } from '@temporalio/client';
-import { mainTaskQueue, sessionWorkflowId } from '../domain/workflow-ids.js';
+import {
+  type Client,
+  WithStartWorkflowOperation,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
+import { mainTaskQueue, sessionWorkflowId, turnWorkflowId } from '../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
 import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
 import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
@@ -8,7 +13,9 @@ import { loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { whomToNotify } from '../store/queue-task-steps.js';
+import { cancelPendingRun, requestCancel } from '../store/turn-steps.js';
 import {
+  cancelUpdate,
   type SessionInput,
   sendUpdate,
   sessionAttributes,
@@ -113,6 +120,21 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       }
     },
 
+    async cancelRun({ runId, reason, deadlineMs }) {
+      try {
+        await client.workflow
+          .getHandle(turnWorkflowId(runId))
+          .executeUpdate(cancelUpdate, { args: [{ reason, deadlineMs: deadlineMs ?? null }] });
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError) && !endedFirst(error)) throw error;
+        // Behind another turn it ends at once; else its workflow has just ended or is about to start, and reads the request then.
+        if (!(await cancelPendingRun(pool, runId, reason)))
+          await requestCancel(pool, runId, reason, deadlineMs ?? null);
+      }
+      notifier.notify('agentrun_run', runId);
+      notifier.notify('agentrun_attempt', runId);
+    },
+
     async sendToSession({ commandId, ...input }) {
       const start = new WithStartWorkflowOperation(workflowTypes.session, {
         ...sessionStart(input),
@@ -148,6 +170,12 @@ async function heartbeating<T>(phase: string, work: () => Promise<T>): Promise<T
     clearInterval(timer);
   }
 }
+
+/** The turn's workflow ended between the question and its answer. */
+const endedFirst = (error: unknown): boolean =>
+  error instanceof WorkflowUpdateFailedError &&
+  error.cause instanceof ApplicationFailure &&
+  error.cause.type === 'AcceptedUpdateCompletedWorkflow';
 
 /** A task that has ended already re-read its run by itself; telling it is not needed. */
 async function unlessEnded(signalled: Promise<void>): Promise<void> {

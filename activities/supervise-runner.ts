@@ -1,75 +1,149 @@
 import { Context } from '@temporalio/activity';
-import { judgeAttempt, type ProcessFate } from '../domain/supervision.js';
+import type { Outcome } from '../contract/commands.js';
+import { type FinalVerdict, judgeAttempt, type ProcessFate } from '../domain/supervision.js';
 import type { Launcher } from '../infra/launchers/launcher.js';
 import type { Listener } from '../store/listener.js';
 import type { Pool } from '../store/pool.js';
-import { loadSupervisionFacts } from '../store/supervision-facts.js';
-import type { SuperviseActivities } from './index.js';
+import { loadRetryFacts } from '../store/retry-facts.js';
+import type { AttemptKey, StoredSupervisionFacts } from '../store/supervision-facts.js';
+import { AttemptLooks, Bell, SharedBeat } from './attempt-looks.js';
+import type { SuperviseActivities, SupervisedAttempt } from './index.js';
 
 /** The longest time between two looks: a wake-up that was lost costs this. */
 const safetyLookMs = 1_000;
+/** The beat comes first; this only bounds the wait. */
+const missedBeatMs = 2 * safetyLookMs;
+/** A text of the agent in a history; the whole one is in Postgres. */
+const longestText = 500;
 
 export interface SuperviseDependencies {
   readonly pool: Pool;
-  readonly listener: Listener;
-  readonly launcher: Launcher;
+  readonly listener: Pick<Listener, 'subscribe'>;
+  readonly launcher: Pick<Launcher, 'fate' | 'watch'>;
 }
 
 /**
- * Watches one attempt and only reads (architecture.md 4.2): woken by what the runner's writes notify, looks at the process itself, and answers
- * with the first verdict that is final. A look that fails (Postgres away) is no verdict; the heartbeat goes on, so the turn does too.
+ * Watches one attempt and only reads (architecture.md 4.2): woken by what the runner's writes notify, by the launcher and by a beat that all
+ * watches of the process share; answers with the first verdict that is final, and the facts for what to do about it. A look that fails
+ * (Postgres away) is no verdict; the heartbeat goes on, so the turn does too. It keeps nothing that a restart would lose.
  */
-export function createSuperviseActivities({
-  pool,
-  listener,
-  launcher,
-}: SuperviseDependencies): SuperviseActivities {
+export function createSuperviseActivities(dependencies: SuperviseDependencies): SuperviseActivities {
+  const { pool, listener, launcher } = dependencies;
+  const looks = new AttemptLooks(pool);
+  const beat = new SharedBeat(safetyLookMs);
   return {
     async superviseRunner({ runId, epoch }) {
       const context = Context.current();
-      let goneSinceMs: number | undefined;
-      let failedLooks = 0;
-      for (;;) {
-        context.cancellationSignal.throwIfAborted();
-        const wakeUp = listener.arm('agentrun_attempt', runId);
-        try {
-          const facts = await loadSupervisionFacts(pool, runId, epoch);
-          failedLooks = 0;
-          if (facts === undefined) return { verdict: { kind: 'superseded' }, cancelRequested: false };
-          const process = fate(await launcher.isAlive(facts.jobName), facts.nowMs);
-          const verdict = judgeAttempt({ ...facts, process }, epoch);
-          if (verdict.kind !== 'wait')
-            return { verdict, cancelRequested: facts.cancelRequestedAtMs !== null };
-          context.heartbeat({
-            phase: verdict.phase,
-            leaseExpiresAtMs: facts.leaseExpiresAtMs,
-            lastSeq: facts.lastSeq,
-            lastEventType: facts.lastEventType,
-          });
-          const untilDeadlineMs = (verdict.nextDeadlineMs ?? Number.POSITIVE_INFINITY) - facts.nowMs;
-          await wakeUp.wait(
-            Math.max(10, Math.min(safetyLookMs, untilDeadlineMs)),
-            context.cancellationSignal,
-          );
-        } catch (error) {
+      const bell = new Bell();
+      const stops = [listener.subscribe('agentrun_attempt', runId, bell.ring), beat.subscribe(bell.ring)];
+      const watch = new AttemptWatch({ runId, epoch }, looks, launcher, (jobName) => {
+        stops.push(launcher.watch(jobName, bell.ring));
+      });
+      try {
+        for (;;) {
           context.cancellationSignal.throwIfAborted();
-          failedLooks += 1;
-          context.heartbeat({ phase: 'unavailable', failedLooks });
-          if (failedLooks === 1 || failedLooks % 30 === 0) {
-            context.log.warn('cannot look at the attempt', { runId, epoch, failedLooks, cause: error });
-          }
-          await wakeUp.wait(safetyLookMs, context.cancellationSignal);
-        } finally {
-          wakeUp.close();
+          const waitMs = await look(context, watch);
+          if (typeof waitMs !== 'number') return waitMs;
+          await bell.wait(waitMs, context.cancellationSignal);
         }
-      }
-
-      function fate(alive: boolean | undefined, nowMs: number): ProcessFate {
-        if (alive === undefined) return { state: 'unknown' };
-        if (alive) return { state: 'alive' };
-        goneSinceMs ??= nowMs;
-        return { state: 'gone', sinceMs: goneSinceMs };
+      } finally {
+        for (const stop of stops) stop();
       }
     },
   };
+
+  /** One look: what ends the activity, or the longest time until the next. */
+  async function look(context: Context, watch: AttemptWatch): Promise<SupervisedAttempt | number> {
+    try {
+      const facts = await watch.facts();
+      if (facts === undefined) return { verdict: { kind: 'superseded' }, cancelRequested: false };
+      const verdict = judgeAttempt(facts, watch.attempt.epoch);
+      const cancelRequested = facts.cancelRequestedAtMs !== null;
+      if (verdict.kind !== 'wait') {
+        const retry = await loadRetryFacts(pool, watch.attempt);
+        return { verdict: bounded(verdict), cancelRequested, ...(retry === undefined ? {} : { retry }) };
+      }
+      context.heartbeat({
+        phase: verdict.phase,
+        leaseExpiresAtMs: facts.leaseExpiresAtMs,
+        lastSeq: facts.lastSeq,
+        lastEventType: facts.lastEventType,
+      });
+      const untilDeadlineMs = (verdict.nextDeadlineMs ?? Number.POSITIVE_INFINITY) - facts.nowMs;
+      return Math.max(10, Math.min(missedBeatMs, untilDeadlineMs));
+    } catch (error) {
+      context.cancellationSignal.throwIfAborted();
+      watch.failed();
+      const { failedLooks } = watch;
+      context.heartbeat({ phase: 'unavailable', failedLooks });
+      if (failedLooks === 1 || failedLooks % 30 === 0)
+        context.log.warn('cannot look at the attempt', { ...watch.attempt, failedLooks, cause: error });
+      return safetyLookMs;
+    }
+  }
 }
+
+/** The looks at one attempt: its process first, then the records (see {@link judgeAttempt}). */
+class AttemptWatch {
+  readonly attempt: AttemptKey;
+  readonly #looks: AttemptLooks;
+  readonly #launcher: Pick<Launcher, 'fate'>;
+  readonly #onJobName: (jobName: string) => void;
+  #jobName: string | undefined;
+  #lookingSinceMs: number | null = null;
+  #failedLooks = 0;
+
+  constructor(
+    attempt: AttemptKey,
+    looks: AttemptLooks,
+    launcher: Pick<Launcher, 'fate'>,
+    onJobName: (jobName: string) => void,
+  ) {
+    this.attempt = attempt;
+    this.#looks = looks;
+    this.#launcher = launcher;
+    this.#onJobName = onJobName;
+  }
+
+  /** Looks that failed one after another. */
+  get failedLooks(): number {
+    return this.#failedLooks;
+  }
+
+  failed(): void {
+    this.#failedLooks += 1;
+  }
+
+  async facts() {
+    this.#jobName ??= await this.#learnJobName();
+    if (this.#jobName === undefined) return undefined;
+    const process: ProcessFate = await this.#launcher.fate(this.#jobName);
+    const stored: StoredSupervisionFacts | undefined = await this.#looks.look(this.attempt);
+    if (stored === undefined) return undefined;
+    if (this.#failedLooks > 0) this.#lookingSinceMs = stored.nowMs;
+    this.#failedLooks = 0;
+    return { ...stored, process, lookingSinceMs: this.#lookingSinceMs };
+  }
+
+  async #learnJobName(): Promise<string | undefined> {
+    const jobName = (await this.#looks.look(this.attempt))?.jobName;
+    if (jobName !== undefined) this.#onJobName(jobName);
+    return jobName;
+  }
+}
+
+/** A verdict as it may stand in a history: without the agent's long texts and what only the records need. */
+function bounded(verdict: FinalVerdict): FinalVerdict {
+  if (verdict.kind !== 'outcome') return verdict;
+  const { terminalStatus, failureKind, failureMessage, provider } = verdict.outcome;
+  const outcome: Outcome = {
+    terminalStatus,
+    failureKind: failureKind ?? null,
+    failureMessage: failureMessage == null ? null : cutOff(failureMessage),
+    ...(provider == null ? {} : { provider }),
+  };
+  return { kind: 'outcome', outcome };
+}
+
+const cutOff = (text: string): string =>
+  text.length <= longestText ? text : `${text.slice(0, longestText)}…`;

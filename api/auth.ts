@@ -103,8 +103,10 @@ function requireScope(scopes: readonly TokenScope[], rule: Exclude<AuthRule, 'no
 }
 
 function bearerToken(request: IncomingMessage): string | undefined {
-  const header = request.headers.authorization;
+  // Node keeps the first of several and says nothing: which of them somebody in between has checked is not known.
+  const [header, ...others] = request.headersDistinct.authorization ?? [];
   if (header === undefined) return undefined;
+  if (others.length > 0) throw new AgentRunError('unauthorized', 'authorization: expected one header');
   const match = /^Bearer +(\S+) *$/i.exec(header);
   if (match?.[1] === undefined)
     throw new AgentRunError('unauthorized', 'authorization: expected Bearer and a token');

@@ -1,7 +1,7 @@
 import { AgentRunError } from '../contract/errors.js';
 import { type RequestFailureKind, requestFailureKinds } from '../contract/failure-kinds.js';
 import type { SendDecision } from '../domain/send-plan.js';
-import type { MessageBody } from '../store/accept-message.js';
+import type { AnswerBody, MessageBody } from '../store/accept-message.js';
 import { bodyHash } from '../store/idempotency.js';
 import { storeMessage } from '../store/session-messages.js';
 import type { ApiDeps } from './deps.js';
@@ -20,7 +20,7 @@ export interface SessionMessage {
   /** Where the caller's key is valid. */
   readonly route: string;
   readonly idempotencyKey: string | null;
-  readonly body: MessageBody;
+  readonly body: MessageBody | AnswerBody;
   /** A run that exists already and whose turn this begins. */
   readonly runId: string | null;
   readonly traceparent: string;

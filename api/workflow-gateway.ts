@@ -19,6 +19,9 @@ import {
 } from '../domain/workflow-ids.js';
 import {
   type CancelAnswer,
+  type CancelRequest,
+  type CancelTaskAnswer,
+  cancelTaskUpdate,
   cancelUpdate,
   type DispatchAnswer,
   dispatchUpdate,
@@ -35,9 +38,11 @@ export interface WorkflowGateway {
   /** Hands a stored message to its session and answers the decision. */
   send(session: SessionInput, commandId: string): Promise<SendDecision>;
   /** Stores a cancel request in the run's turn; `no-workflow` when no turn of it is running. */
-  cancelRun(runId: string, reason: string | null): Promise<CancelAnswer | 'no-workflow'>;
+  cancelRun(runId: string, request: CancelRequest): Promise<CancelAnswer | 'no-workflow'>;
   startQueueTask(task: QueueTaskInput): Promise<void>;
   dispatch(task: QueueTaskInput): Promise<DispatchAnswer>;
+  /** Cancels a task, and its run if it has one; `ended` when its workflow is over. */
+  cancelTask(task: QueueTaskInput, request: CancelRequest): Promise<CancelTaskAnswer | 'ended'>;
   /** Resolves when Temporal answers within `timeoutMs`. */
   check(timeoutMs: number): Promise<void>;
 }
@@ -68,12 +73,12 @@ export function createWorkflowGateway(client: Client, namespace: string): Workfl
         ),
       ),
 
-    cancelRun: (runId, reason) =>
+    cancelRun: (runId, request) =>
       inBudget(client, async () => {
         try {
           return await client.workflow
             .getHandle(turnWorkflowId(runId))
-            .executeUpdate(cancelUpdate, { args: [{ reason }] });
+            .executeUpdate(cancelUpdate, { args: [request] });
         } catch (error) {
           if (error instanceof WorkflowNotFoundError || completedFirst(error)) return 'no-workflow';
           throw error;
@@ -100,6 +105,23 @@ export function createWorkflowGateway(client: Client, namespace: string): Workfl
           ),
         }),
       ),
+
+    cancelTask: (task, request) =>
+      inBudget(client, async () => {
+        try {
+          // With start: the creation of a task may have been told that Temporal is away.
+          return await client.workflow.executeUpdateWithStart(cancelTaskUpdate, {
+            args: [request],
+            startWorkflowOperation: new WithStartWorkflowOperation(
+              workflowTypes.queueTask,
+              queueTaskStart(task),
+            ),
+          });
+        } catch (error) {
+          if (error instanceof WorkflowExecutionAlreadyStartedError || completedFirst(error)) return 'ended';
+          throw error;
+        }
+      }),
 
     check: async (timeoutMs) => {
       await bounded(timeoutMs, () =>

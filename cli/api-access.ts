@@ -3,6 +3,7 @@ import { type ApiClient, createApiClient } from '../client/index.js';
 import { readCliConfig } from '../infra/config/cli-config.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
 import { StackNotReadyError } from './explain-error.js';
+import type { Output } from './output.js';
 import { localStackState } from './stack/stack-file.js';
 
 /** The API that a command talks to, and the data folder that holds its cursors. */
@@ -13,11 +14,12 @@ export interface ApiAccess {
 }
 
 /**
- * Finds the API: AGENTRUN_MGR_URL with AGENTRUN_API_TOKEN, else the local stack of the data folder.
+ * Finds the API: AGENTRUN_MGR_URL with AGENTRUN_API_TOKEN, else the local stack of the data folder. A token of a file is read anew for each request:
+ * it may be rotated. With an `output`, requests that are repeated say so there.
  *
  * @throws ConfigurationError when neither is there; StackNotReadyError while the local stack starts.
  */
-export function findApi(): ApiAccess {
+export function findApi(output?: Pick<Output, 'remark'>): ApiAccess {
   const config = readCliConfig();
   const state = localStackState(config.dataDir);
   if (config.apiUrl === undefined && state.kind === 'starting') {
@@ -33,14 +35,19 @@ export function findApi(): ApiAccess {
       },
     ]);
   }
-  const token = config.apiToken ?? (stack === undefined ? undefined : localToken(stack.apiTokenFile));
-  if (token === undefined) {
+  const readToken = () =>
+    readCliConfig().apiToken ?? (stack === undefined ? undefined : localToken(stack.apiTokenFile));
+  if (readToken() === undefined) {
     throw new ConfigurationError([
       { variable: 'AGENTRUN_API_TOKEN', expected: 'is not set (or AGENTRUN_API_TOKEN_FILE)' },
     ]);
   }
   return {
-    client: createApiClient({ baseUrl: apiUrl, token: () => token }),
+    client: createApiClient({
+      baseUrl: apiUrl,
+      token: () => readToken() ?? '',
+      ...(output === undefined ? {} : { log: { warn: (_fields, line) => output.remark(line) } }),
+    }),
     apiUrl,
     dataDir: config.dataDir,
   };

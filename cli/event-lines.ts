@@ -1,10 +1,14 @@
 import { styleText } from 'node:util';
 import type { RunEvent } from '../contract/events.js';
+import { requestedEventLines, resolvedEventLines } from './request-lines.js';
 
 const outputLines = 12;
 
-/** How `watch` shows an event: a cursor and a line or a few; an empty list for what only machines need. */
-export function eventLines(event: RunEvent): string[] {
+/**
+ * How `watch` shows an event: a line or a few; an empty list for what only machines need. With the session's id a request of the agent comes with
+ * the command that answers it.
+ */
+export function eventLines(event: RunEvent, sessionId?: string): string[] {
   const { payload } = event;
   switch (event.type) {
     case 'user_message':
@@ -35,7 +39,9 @@ export function eventLines(event: RunEvent): string[] {
     case 'terminal_status':
       return terminalLines(event);
     case 'approval_requested':
+      return requestedEventLines(payload, sessionId);
     case 'approval_resolved':
+      return resolvedEventLines(payload);
     case 'backend_status':
     case 'budget':
     case 'diff':

@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
+import { addCancelCommand } from './commands/cancel.js';
 import { addQueueCommands } from './commands/queue.js';
+import { addRequestCommands } from './commands/requests.js';
 import { runCommand } from './commands/run-command.js';
 import { addSessionCommands } from './commands/sessions.js';
 import { addShowCommand } from './commands/show.js';
@@ -35,6 +37,8 @@ program
   );
 
 addSessionCommands(program, runCommand);
+addRequestCommands(program, runCommand);
+addCancelCommand(program, runCommand);
 addQueueCommands(program, runCommand);
 addShowCommand(program, runCommand);
 

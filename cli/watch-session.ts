@@ -1,4 +1,4 @@
-import { type ApiClient, isRetryable } from '../client/index.js';
+import { type ApiClient, errorText, isRetryable, noRetry, pause } from '../client/index.js';
 import { type EventPage, eventPageSchema, type RunEvent } from '../contract/events.js';
 import { sessionSummarySchema } from '../contract/sessions.js';
 
@@ -75,6 +75,8 @@ async function readPage(options: WatchOptions, cursor: WatchCursor | null): Prom
           },
           timeoutMs: waitMs + 10_000,
           signal: options.signal,
+          // This loop repeats, for as long as the watcher is left alone.
+          retry: noRetry,
         },
       );
       if (waiting) options.onWaiting?.(null);
@@ -83,7 +85,7 @@ async function readPage(options: WatchOptions, cursor: WatchCursor | null): Prom
       if (options.signal.aborted) return undefined;
       // A watcher outlives a restart of the API; a refusal, or an answer of another version, is final.
       if (!isRetryable(error)) throw error;
-      if (!waiting) options.onWaiting?.(error instanceof Error ? error.message : String(error));
+      if (!waiting) options.onWaiting?.(errorText(error));
       waiting = true;
       await pause(idlePollMs, options.signal);
       if (options.signal.aborted) return undefined;
@@ -117,17 +119,4 @@ async function afterLastTurn(
 function terminalStatusOf(event: RunEvent): string | null {
   const status = event.payload.terminalStatus;
   return typeof status === 'string' ? status : null;
-}
-
-function pause(timeMs: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = setTimeout(end, timeMs);
-    signal.addEventListener('abort', end, { once: true });
-    if (signal.aborted) end();
-  });
 }

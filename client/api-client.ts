@@ -1,14 +1,11 @@
 import type { z } from 'zod';
-import { ApiError, ConnectionError, errorLine, isRetryable } from './api-errors.js';
-import { backoffMs, defaultRetry, pause, type RetryPolicy } from './backoff.js';
+import { ApiError, ConnectionError } from './api-errors.js';
+import { noRetry, quickRetry, type RetryPolicy } from './backoff.js';
 import { readEnvelope } from './envelope.js';
 import { type QueryValue, requestUrl } from './request-url.js';
+import { type ClientLog, withRetry } from './retry.js';
 
 export type HttpMethod = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
-
-export interface ClientLog {
-  warn(fields: Record<string, unknown>, message: string): void;
-}
 
 export interface ApiClientOptions {
   /** Base address of the API; a path in it is kept. */
@@ -27,8 +24,13 @@ export interface RequestOptions {
   /** Limit of one attempt, answer included. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
-  /** Only for requests that may be repeated: reads, and writes that carry their own identity. */
+  /**
+   * Only for requests that may be repeated: reads, and writes that carry their own identity. All attempts send the same bytes. Default: reads are
+   * repeated by {@link quickRetry}, writes are sent once.
+   */
   readonly retry?: RetryPolicy;
+  /** For a refusal that means that it was done before, such as 409: the data to answer instead, undefined to refuse. */
+  readonly alreadyDone?: (error: ApiError) => unknown;
 }
 
 /** A body that is not JSON, with its content type. */
@@ -64,13 +66,12 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
 
   async function attempt<Schema extends z.ZodType>(
     schema: Schema,
-    method: HttpMethod,
-    url: string,
-    request: RequestOptions,
+    call: { method: HttpMethod; url: string; route: string; body: RawBody | undefined },
+    headers: RequestOptions['headers'],
+    signal: AbortSignal,
   ): Promise<z.output<Schema>> {
-    const timeout = AbortSignal.timeout(request.timeoutMs ?? defaultTimeoutMs);
-    const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal]);
-    const body = encodeBody(request.body);
+    const { method, url, route, body } = call;
+    const authorization = `Bearer ${options.token()}`;
     let response: Response;
     let text: string;
     try {
@@ -78,9 +79,9 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
         method,
         headers: {
           accept: 'application/json',
-          authorization: `Bearer ${options.token()}`,
+          authorization,
           ...(body === undefined ? {} : { 'content-type': body.contentType }),
-          ...request.headers,
+          ...headers,
         },
         ...(body === undefined ? {} : { body: body.content }),
         redirect: 'error',
@@ -88,44 +89,34 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
       });
       text = await response.text();
     } catch (error) {
-      if (request.signal?.aborted === true) {
-        throw new ConnectionError('aborted', `${method} ${pathOf(url)} was aborted`, { cause: error });
-      }
-      if (timeout.aborted) {
-        throw new ConnectionError('timeout', `${method} ${pathOf(url)} timed out`, { cause: error });
-      }
-      throw new ConnectionError('network', `${method} ${pathOf(url)}: no connection to the API`, {
+      throw new ConnectionError('network', `${route}: no connection to the API`, {
+        // What fetch says itself is always the same.
         cause: error instanceof Error && error.cause instanceof Error ? error.cause : error,
       });
     }
-    return readAnswer(schema, response, text, `${method} ${pathOf(url)}`);
+    return readAnswer(schema, response, text, route);
   }
 
   return {
     async request(schema, method, segments, request = {}) {
       const url = requestUrl(options.baseUrl, segments, request.query);
-      const policy = request.retry ?? (method === 'GET' ? defaultRetry : { ...defaultRetry, attempts: 1 });
-      for (let count = 1; ; count += 1) {
-        try {
-          return await attempt(schema, method, url, request);
-        } catch (error) {
-          if (!isRetryable(error) || count >= policy.attempts) throw error;
-          const retryAfterSeconds = error instanceof ApiError ? error.retryAfterSeconds : undefined;
-          const delayMs = backoffMs(policy, count, retryAfterSeconds);
-          options.log?.warn(
-            {
-              attempt: count,
-              attempts: policy.attempts,
-              delayMs,
-              route: `${method} ${pathOf(url)}`,
-              ...errorLine(error),
-            },
-            'request failed, trying again',
-          );
-          await pause(delayMs, request.signal);
-          if (request.signal?.aborted === true) throw error;
-        }
-      }
+      const route = `${method} ${pathOf(url)}`;
+      const call = { method, url, route, body: encodeBody(request.body) };
+      const { alreadyDone } = request;
+      return withRetry(
+        {
+          what: route,
+          policy: request.retry ?? (method === 'GET' ? quickRetry : noRetry),
+          timeoutMs: request.timeoutMs ?? defaultTimeoutMs,
+          signal: request.signal,
+          log: options.log,
+          alreadyDone: (error) => {
+            const data = error instanceof ApiError ? alreadyDone?.(error) : undefined;
+            return data === undefined ? undefined : { value: schema.parse(data) };
+          },
+        },
+        (signal) => attempt(schema, call, request.headers, signal),
+      );
     },
   };
 }

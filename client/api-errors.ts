@@ -34,21 +34,39 @@ export class ConnectionError extends Error {
   }
 }
 
-/** Whether the same request may succeed later: network, 408, 429 and 5xx. An aborted one is not repeated. */
+const connectionCodes: ReadonlySet<unknown> = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'UND_ERR_HEADERS_TIMEOUT',
+  'UND_ERR_BODY_TIMEOUT',
+  'UND_ERR_SOCKET',
+]);
+const passingStatuses: ReadonlySet<number> = new Set([408, 425, 429]);
+
+/**
+ * Whether the same request may succeed later, by status or code and never by text: connection errors, timeouts, 408, 425, 429 and 5xx. An aborted
+ * one is not repeated.
+ */
 export function isRetryable(error: unknown): boolean {
   if (error instanceof ConnectionError) return error.reason === 'network' || error.reason === 'timeout';
-  if (error instanceof ApiError) return error.status === 408 || error.status === 429 || error.status >= 500;
-  return false;
+  if (error instanceof ApiError) return passingStatuses.has(error.status) || error.status >= 500;
+  return isConnectionFailure(error, 3);
 }
 
-/** Name, message and cause chain of an error in one line, without stack. */
-export function errorLine(error: unknown): { type: string; message: string; cause: string | undefined } {
-  if (!(error instanceof Error)) return { type: typeof error, message: String(error), cause: undefined };
-  const cause = error.cause instanceof Error ? `${error.cause.name}: ${causeText(error.cause)}` : undefined;
-  return { type: error.name, message: error.message, cause };
-}
-
-function causeText(cause: Error): string {
-  const code = 'code' in cause ? ` (${String(cause.code)})` : '';
-  return `${cause.message}${code}`;
+/** undici hides the reason in `cause`, a connect to several addresses in `errors`. */
+function isConnectionFailure(error: unknown, depth: number): boolean {
+  if (!(error instanceof Error) || depth === 0) return false;
+  if ('code' in error && connectionCodes.has(error.code)) return true;
+  if (error.name === 'TimeoutError') return true;
+  if (error instanceof AggregateError)
+    return error.errors.some((inner) => isConnectionFailure(inner, depth - 1));
+  return isConnectionFailure(error.cause, depth - 1);
 }

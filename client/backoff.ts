@@ -8,7 +8,10 @@ export interface RetryPolicy {
 }
 
 export const noRetry: RetryPolicy = { attempts: 1, baseDelayMs: 0, maxDelayMs: 0 };
-export const defaultRetry: RetryPolicy = { attempts: 4, baseDelayMs: 200, maxDelayMs: 5_000 };
+/** For a person who waits: over after two or three seconds. */
+export const quickRetry: RetryPolicy = { attempts: 4, baseDelayMs: 200, maxDelayMs: 5_000 };
+/** For a program that nobody watches (requirements.md A.2.e): delays up to 2, 4, 8, 16, 30, 30, 30 s. */
+export const defaultRetry: RetryPolicy = { attempts: 8, baseDelayMs: 2_000, maxDelayMs: 30_000 };
 
 /**
  * Milliseconds to wait after the failed attempt `attempt` (1 = the first). A server's Retry-After is the lower bound,

@@ -1,12 +1,13 @@
 export {
   type ApiClient,
   type ApiClientOptions,
-  type ClientLog,
   createApiClient,
   type HttpMethod,
   RawBody,
   type RequestOptions,
 } from './api-client.js';
-export { ApiError, ConnectionError, errorLine, isRetryable } from './api-errors.js';
-export { backoffMs, defaultRetry, noRetry, pause, type RetryPolicy } from './backoff.js';
+export { ApiError, ConnectionError, isRetryable } from './api-errors.js';
+export { backoffMs, defaultRetry, noRetry, pause, quickRetry, type RetryPolicy } from './backoff.js';
+export { type ErrorLine, errorLine, errorText } from './error-text.js';
 export { type QueryValue, requestUrl } from './request-url.js';
+export { type ClientLog, type RetryOptions, withRetry } from './retry.js';

@@ -11,7 +11,10 @@ export const ingestLineSchema = z.strictObject({
 });
 export type IngestLine = z.infer<typeof ingestLineSchema>;
 
-/** Answer of ingest; also in `error.details` of a 409 gap. `lastAcceptedSeq` is the producer sequence accepted so far. */
+/**
+ * Answer of ingest; also in `error.details` of a 409 gap. `lastAcceptedSeq` is the producer sequence accepted so far. With `?spilledEpoch=` (late events
+ * of an earlier attempt, which go to quarantine) `accepted` are those that are new there, and `lastAcceptedSeq` is the highest of the batch.
+ */
 export const ingestAnswerSchema = z.object({
   accepted: z.number().int(),
   duplicate: z.number().int(),

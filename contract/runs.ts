@@ -4,6 +4,12 @@ import { runFailureKindSchema } from './failure-kinds.js';
 import { sessionIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
 import { backendProfileSchema, runStatusSchema, terminalStatusSchema } from './states.js';
+import {
+  diagnosisSchema,
+  livenessSchema,
+  steerDeliveryViewSchema,
+  terminalClassificationSchema,
+} from './supervisor.js';
 
 /** A non-blank string, trimmed. */
 export const textSchema = z.string().trim().min(1, 'expected a non-blank string');
@@ -144,34 +150,11 @@ export const runResultSchema = z.object({
     })
     .nullable(),
   late: z.number().int(),
-  liveness: z.object({
-    phase: z.enum([
-      'queued',
-      'starting',
-      'claimed',
-      'running',
-      'finishing',
-      'waiting',
-      'parked',
-      'quiet',
-      'lease-expired',
-      'retrying',
-      'terminal',
-      'unavailable',
-    ]),
-    active: z.boolean(),
-    lastSeq: z.number().int(),
-    lastEventAt: z.string().nullable(),
-    lastEventAgeMs: z.number().nullable(),
-    lease: z.object({
-      claimedBy: z.string().nullable(),
-      leaseExpiresAt: z.string().nullable(),
-      leaseExpired: z.boolean(),
-      leaseRemainingMs: z.number().nullable(),
-      valuesPrinted: z.literal(false),
-    }),
-    valuesPrinted: z.literal(false),
-  }),
+  liveness: livenessSchema,
+  terminalClassification: terminalClassificationSchema,
+  diagnosis: diagnosisSchema,
+  /** Of the newest steer; null when nobody steered. */
+  steerDelivery: steerDeliveryViewSchema.nullable(),
   valuesPrinted: z.literal(false),
 });
 export type RunResult = z.infer<typeof runResultSchema>;

@@ -5,15 +5,21 @@ import { executionPolicyInputSchema } from './execution-policy.js';
 import { agentRequestIdSchema, sessionIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
 import {
+  cancelSchema,
   labelsSchema,
   launcherSchema,
   runRecordSchema,
-  runResultSchema,
   sendRunSchema,
   textSchema,
   workspaceSchema,
 } from './runs.js';
-import { backendProfileSchema, runnerJobPhaseSchema, sessionExecutionStateSchema } from './states.js';
+import {
+  backendProfileSchema,
+  runnerJobPhaseSchema,
+  sessionExecutionStateSchema,
+  terminalStatusSchema,
+} from './states.js';
+import { livenessSchema, sessionSupervisorSchema, unavailableLivenessSchema } from './supervisor.js';
 
 /** A relative folder below the agent's home; no `..`, not absolute (contract.md oddity 19). */
 const subdirectorySchema = z
@@ -106,20 +112,10 @@ export const sessionSummarySchema = sessionRecordSchema.extend({
 
 export type SessionSummary = z.infer<typeof sessionSummarySchema>;
 
-/** Answer of `GET /api/v1/sessions/:sessionId` (contract.md 3.4): `liveness` once the session has a run. */
+/** Answer of `GET /api/v1/sessions/:sessionId` (contract.md 3.4): `liveness` and `supervisor` once the session has a run. */
 export const sessionViewSchema = sessionSummarySchema.extend({
-  liveness: z
-    .union([
-      runResultSchema.shape.liveness,
-      z.object({
-        phase: z.literal('unavailable'),
-        active: z.boolean(),
-        failureKind: z.literal('infra-failed'),
-        message: z.string(),
-        valuesPrinted: z.literal(false),
-      }),
-    ])
-    .optional(),
+  liveness: z.union([livenessSchema, unavailableLivenessSchema]).optional(),
+  supervisor: sessionSupervisorSchema.optional(),
 });
 
 /** Answer of `POST /api/v1/sessions/:sessionId/read` (contract.md 3.7). */
@@ -175,7 +171,11 @@ export const sendSchema = z
       body.payload !== undefined ||
       [body.prompt, body.message, body.text].some((text) => (text?.trim() ?? '') !== ''),
     { message: 'expected a payload object or a non-blank prompt, message or text', path: ['prompt'] },
-  );
+  )
+  .refine((body) => body.deadlineAt === undefined || body.answers === undefined, {
+    message: 'expected none: an answer begins no turn',
+    path: ['deadlineAt'],
+  });
 export type SendBody = z.infer<typeof sendSchema>;
 
 /** Symbolic next step for a client (contract.md 3.6.7, "Action descriptor rule"). */
@@ -226,9 +226,22 @@ export const runnerJobRecordSchema = z.object({
 });
 export type RunnerJobRecord = z.infer<typeof runnerJobRecordSchema>;
 
+/** A runner job with how its attempt stands (contract.md 7.9): who claimed it, its outcome, and why it ended. */
+export const runnerJobStatusSchema = runnerJobRecordSchema.extend({
+  runnerId: z.string().nullable(),
+  claimedAt: z.string().nullable(),
+  outcome: terminalStatusSchema.nullable(),
+  failureKind: z.string().nullable(),
+  endedAt: z.string().nullable(),
+  counted: z.boolean(),
+  summary: z.string(),
+  valuesPrinted: z.literal(false),
+});
+export type RunnerJobStatus = z.infer<typeof runnerJobStatusSchema>;
+
 /**
- * Answer of a real send (contract.md 3.6.7). `decision`: the message steers the running turn or is a turn; `queued` (ours): the turn waits
- * behind the running one. `idempotencyKey` is the caller's or the one the API made.
+ * Answer of a real send (contract.md 3.6.7). `decision`: the message steers the running turn, is a turn, or answers a request of the agent;
+ * `queued` (ours): the turn waits behind the running one. `idempotencyKey` is the caller's or the one the API made.
  */
 export const sendAnswerSchema = z.object({
   action: z.literal('session-send'),
@@ -254,14 +267,14 @@ export const sendPlanSchema = z.object({
   dryRun: z.literal(true),
   mutation: z.literal(false),
   sessionId: z.string(),
-  decision: z.enum(['steer', 'turn']),
+  decision: z.enum(['steer', 'turn', 'answer']),
   queued: z.boolean(),
-  internalCommandType: z.enum(['steer', 'turn']),
+  internalCommandType: z.enum(['steer', 'turn', 'answer']),
   activeBefore: activeBeforeSchema.nullable(),
   request: z.object({
     method: z.literal('POST'),
     path: z.string(),
-    commandType: z.enum(['steer', 'turn']),
+    commandType: z.enum(['steer', 'turn', 'answer']),
     payloadBytes: z.number().int(),
     runBytes: z.number().int().optional(),
     createRunnerJob: z.boolean().optional(),
@@ -286,10 +299,12 @@ export const sendPlanSchema = z.object({
 });
 export type SendPlan = z.infer<typeof sendPlanSchema>;
 
-/** Bodies of `read` and `control` (contract.md 3.7, 3.8). */
+/** Bodies of `read` and `control` (contract.md 3.7, 3.8). `deadlineMs` and `waitMs` are those of a cancel. */
 export const readBodySchema = z.strictObject({ readerId: textSchema.optional() });
 export const controlBodySchema = z.strictObject({
   action: z.enum(['read', 'cancel']),
   readerId: textSchema.optional(),
-  reason: z.string().trim().max(2_000).optional(),
+  reason: cancelSchema.shape.reason,
+  deadlineMs: cancelSchema.shape.deadlineMs,
+  waitMs: cancelSchema.shape.waitMs,
 });

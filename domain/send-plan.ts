@@ -87,6 +87,13 @@ export function decideSend(facts: SendFacts, whenBusy: WhenBusy): SendVerdict {
 export type SendDecision =
   | { readonly decision: 'steer'; readonly runId: string; readonly commandId: string }
   | {
+      /** The message answered a request of the agent; the row decides, the command tells the runner (docs/adr/0012). */
+      readonly decision: 'answer';
+      readonly runId: string;
+      readonly commandId: string;
+      readonly requestId: string;
+    }
+  | {
       readonly decision: 'turn';
       readonly runId: string;
       readonly commandId: string;
@@ -94,6 +101,8 @@ export type SendDecision =
       readonly launcher: Launcher;
       /** The turn's first attempt, prepared in the same transaction; null while the turn waits. */
       readonly first: FirstAttempt | null;
+      /** The run that this message cancelled (`whenBusy: interrupt`): its turn is woken, it may be parked. */
+      readonly interrupts?: string;
     }
   | { readonly decision: 'refused'; readonly failureKind: string; readonly message: string };
 

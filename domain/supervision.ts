@@ -1,12 +1,14 @@
 import type { Outcome } from '../contract/commands.js';
 import type { ExecutionPolicy } from '../contract/execution-policy.js';
-import type { RunFailureKind } from '../contract/failure-kinds.js';
 
-/** What is known about the runner's process or pod itself. `unknown`: nobody can see it (launcher `external`). */
+/** Why a runner that is gone was ended, as far as its launcher can tell; null: it ended, nobody knows why. */
+export type GoneCause = 'oom-killed' | 'evicted' | 'unhealthy' | 'node-lost' | null;
+
+/** What is known about the runner's process or pod itself. `unknown`: nobody can see it (launcher `external`, or not launched yet). */
 export type ProcessFate =
   | { readonly state: 'alive' }
   | { readonly state: 'unknown' }
-  | { readonly state: 'gone'; readonly sinceMs: number };
+  | { readonly state: 'gone'; readonly cause: GoneCause };
 
 /** Facts about one attempt; times are epoch milliseconds of Postgres' clock. */
 export interface SupervisionFacts {
@@ -15,15 +17,31 @@ export interface SupervisionFacts {
   readonly currentEpoch: number;
   readonly policy: ExecutionPolicy;
   readonly cancelRequestedAtMs: number | null;
+  /** How long after the request a cancel may take; null: {@link cancelGraceMs}. */
+  readonly cancelDeadlineMs: number | null;
+  readonly deadlineAtMs: number | null;
   readonly createdAtMs: number;
   readonly startedAtMs: number | null;
+  /** Since when the clocks of the hard and the idle limit stand still; null: they run. */
+  readonly pausedSinceMs: number | null;
+  /** Time of pauses that are over. */
+  readonly pausedMs: number;
   readonly claimDeadlineMs: number;
   readonly claimedAtMs: number | null;
   readonly firstEventAtMs: number | null;
+  readonly firstOutputAtMs: number | null;
   readonly lastProgressAtMs: number | null;
+  /** When the oldest request that still waits for a person was asked. */
+  readonly waitingSinceMs: number | null;
+  /** When a request was last resolved: the silence before it was a person's. */
+  readonly lastResolvedAtMs: number | null;
+  /** Whether the runner is ours to release while a person thinks; not one with launcher `external`. */
+  readonly canPark: boolean;
   readonly outcome: Outcome | null;
   readonly jobName: string;
   readonly leaseExpiresAtMs: number | null;
+  /** The first look that succeeded after looks that failed; null when none failed. */
+  readonly lookingSinceMs: number | null;
   readonly lastSeq: number;
   readonly lastEventType: string | null;
   readonly process: ProcessFate;
@@ -34,7 +52,8 @@ export type SupervisionVerdict =
   | { readonly kind: 'wait'; readonly phase: AttemptPhase; readonly nextDeadlineMs: number | null }
   | { readonly kind: 'superseded' }
   | { readonly kind: 'outcome'; readonly outcome: Outcome }
-  | { readonly kind: 'runner-gone'; readonly begun: boolean }
+  /** `cause` is left out in histories of 0.1.0. */
+  | { readonly kind: 'runner-gone'; readonly begun: boolean; readonly cause?: GoneCause }
   | { readonly kind: 'never-claimed' }
   | { readonly kind: 'lease-lost'; readonly begun: boolean }
   | {
@@ -42,14 +61,35 @@ export type SupervisionVerdict =
       readonly timeoutKind: 'first-output' | 'idle' | 'hard';
       readonly limitMs: number;
     }
-  | { readonly kind: 'cancel-overdue' };
+  | { readonly kind: 'deadline-exceeded' }
+  | { readonly kind: 'park-waiting' }
+  /** `claimed: false`: there was nobody to ask. Left out in histories of 0.1.0. */
+  | { readonly kind: 'cancel-overdue'; readonly claimed?: boolean };
 
-export type AttemptPhase = 'starting' | 'claimed' | 'running' | 'lease-expired' | 'cancelling';
+/** A verdict that ends the attempt. */
+export type FinalVerdict = Exclude<SupervisionVerdict, { kind: 'wait' }>;
 
-/** A word of the runner about its end may still be on its way when its process is seen gone (architecture.md 4.2). */
-export const lastWordMs = 1_000;
+export type AttemptPhase = 'starting' | 'claimed' | 'running' | 'waiting' | 'lease-expired' | 'cancelling';
+
 /** A runner that was asked to cancel interrupts, cleans and kills within this time; then the launcher does it. */
 export const cancelGraceMs = 15_000;
+
+type Clock = Pick<
+  SupervisionFacts,
+  'nowMs' | 'startedAtMs' | 'claimedAtMs' | 'pausedSinceMs' | 'pausedMs' | 'policy'
+>;
+
+/**
+ * What is left of a run's hard limit over all its attempts, in milliseconds, never negative; the whole limit before the first claim. Time in
+ * which a person was awaited or the turn was parked does not count (decisions.md, Timeouts).
+ */
+export function hardLeftMs(clock: Clock): number {
+  const startedAtMs = clock.startedAtMs ?? clock.claimedAtMs;
+  if (startedAtMs === null) return clock.policy.hardTimeoutMs;
+  const pausedNowMs = clock.pausedSinceMs === null ? 0 : Math.max(0, clock.nowMs - clock.pausedSinceMs);
+  const elapsedMs = clock.nowMs - startedAtMs - clock.pausedMs - pausedNowMs;
+  return Math.max(0, clock.policy.hardTimeoutMs - Math.max(0, elapsedMs));
+}
 
 /**
  * How does the attempt stand? The first matching row wins.
@@ -58,138 +98,128 @@ export const cancelGraceMs = 15_000;
  * |---|---|---|
  * | 1 | the run is terminal, or another attempt is current | `superseded` |
  * | 2 | an outcome is stored | `outcome` |
- * | 3 | the process is gone for {@link lastWordMs} | `runner-gone` |
- * | 4 | a cancel was asked {@link cancelGraceMs} ago | `cancel-overdue` |
- * | 5 | not claimed and the claim deadline has passed | `never-claimed` |
- * | 6 | claimed, and older than the hard limit | `timeout` hard |
- * | 7 | the lease expired and the partition grace is over | `lease-lost` |
- * | 8 | lease live, nothing of the agent within the first-output limit | `timeout` first-output |
- * | 9 | lease live, no progress within the idle limit (0: off) | `timeout` idle |
- * | 10 | else | `wait` |
+ * | 3 | the process is seen gone | `runner-gone` |
+ * | 4 | a cancel was asked, and no runner has claimed or its deadline has passed | `cancel-overdue` |
+ * | 5 | the deadline of the turn has passed | `deadline-exceeded` |
+ * | 6 | clock runs, hard limit used up | `timeout` hard |
+ * | 7 | not claimed and the claim deadline has passed | `never-claimed` |
+ * | 8 | the lease expired and the partition grace is over | `lease-lost` |
+ * | 9 | a person is awaited for the time to park, and the runner is ours | `park-waiting` |
+ * | 10 | clock runs, lease live, nothing of the model within the first-output limit | `timeout` first-output |
+ * | 11 | clock runs, lease live, no progress within the idle limit (0: off) | `timeout` idle |
+ * | 12 | else | `wait` |
  *
- * Silence counts only while the lease is live: a runner that cannot reach the API is not heard, whatever its agent does (architecture.md 5). The
- * heartbeat that renews the lease brings the progress in the same statement.
+ * - The caller looks at the process first and at the records afterwards: a runner stores its outcome before it ends, so a process that is gone
+ *   without an outcome left none. One that arrives later still counts (store/turn-steps.ts).
+ * - An expired lease alone is a phase (architecture.md 5). The partition grace counts from its expiry, or from the first look that succeeded after
+ *   failed ones if that is later: while the store was away no runner could renew anything.
+ * - Silence counts only while the lease is live: a runner that cannot reach the API is not heard, whatever its agent does. The heartbeat that
+ *   renews the lease brings the progress in the same statement.
+ * - While a person is awaited the hard, first-output and idle clocks stand still; the deadline never does.
  */
 export function judgeAttempt(facts: SupervisionFacts, epoch: number): SupervisionVerdict {
-  const { nowMs, policy } = facts;
-  if (
-    ['completed', 'failed', 'blocked', 'cancelled'].includes(facts.runStatus) ||
-    facts.currentEpoch !== epoch
-  ) {
-    return { kind: 'superseded' };
-  }
+  if (isTerminal(facts.runStatus) || facts.currentEpoch !== epoch) return { kind: 'superseded' };
   if (facts.outcome !== null) return { kind: 'outcome', outcome: facts.outcome };
   const begun = facts.firstEventAtMs !== null;
-  const deadlines: number[] = [];
-  const passed = (deadlineMs: number): boolean => {
-    if (nowMs >= deadlineMs) return true;
-    deadlines.push(deadlineMs);
-    return false;
-  };
-  if (facts.process.state === 'gone' && passed(facts.process.sinceMs + lastWordMs))
-    return { kind: 'runner-gone', begun };
-  if (facts.cancelRequestedAtMs !== null && passed(facts.cancelRequestedAtMs + cancelGraceMs)) {
-    return { kind: 'cancel-overdue' };
+  if (facts.process.state === 'gone') return { kind: 'runner-gone', begun, cause: facts.process.cause };
+  const deadlines = new Deadlines(facts.nowMs);
+  return (
+    endBeforeLimits(facts, deadlines) ??
+    leaseVerdict(facts, deadlines, begun) ??
+    silenceVerdict(facts, deadlines) ?? {
+      kind: 'wait',
+      phase: phaseOf(facts, begun),
+      nextDeadlineMs: deadlines.next(),
+    }
+  );
+}
+
+/** Rows 4 to 7. */
+function endBeforeLimits(facts: SupervisionFacts, deadlines: Deadlines): SupervisionVerdict | undefined {
+  const { nowMs, policy, cancelRequestedAtMs } = facts;
+  if (cancelRequestedAtMs !== null) {
+    const graceMs = facts.cancelDeadlineMs ?? cancelGraceMs;
+    const claimed = facts.claimedAtMs !== null;
+    if (!claimed || deadlines.passed(cancelRequestedAtMs + graceMs))
+      return { kind: 'cancel-overdue', claimed };
   }
-  if (facts.claimedAtMs === null) {
-    if (passed(facts.claimDeadlineMs)) return { kind: 'never-claimed' };
-    return wait(facts, 'starting', deadlines);
-  }
-  if (passed((facts.startedAtMs ?? facts.claimedAtMs) + policy.hardTimeoutMs)) {
+  if (facts.deadlineAtMs !== null && deadlines.passed(facts.deadlineAtMs))
+    return { kind: 'deadline-exceeded' };
+  const hasStarted = facts.startedAtMs !== null || facts.claimedAtMs !== null;
+  if (hasStarted && facts.pausedSinceMs === null && deadlines.passed(nowMs + hardLeftMs(facts))) {
     return { kind: 'timeout', timeoutKind: 'hard', limitMs: policy.hardTimeoutMs };
   }
-  const leaseExpired = facts.leaseExpiresAtMs === null || nowMs >= facts.leaseExpiresAtMs;
-  if (leaseExpired && passed((facts.leaseExpiresAtMs ?? facts.claimedAtMs) + policy.partitionGraceMs)) {
-    return { kind: 'lease-lost', begun };
+  if (facts.claimedAtMs === null && deadlines.passed(facts.claimDeadlineMs)) return { kind: 'never-claimed' };
+  return undefined;
+}
+
+const isLeaseExpired = (facts: SupervisionFacts): boolean =>
+  facts.leaseExpiresAtMs === null || facts.nowMs >= facts.leaseExpiresAtMs;
+
+/** Rows 8 and 9. */
+function leaseVerdict(
+  facts: SupervisionFacts,
+  deadlines: Deadlines,
+  begun: boolean,
+): SupervisionVerdict | undefined {
+  if (facts.claimedAtMs === null) return undefined;
+  const { policy } = facts;
+  if (isLeaseExpired(facts)) {
+    const sinceMs = Math.max(facts.leaseExpiresAtMs ?? facts.claimedAtMs, facts.lookingSinceMs ?? 0);
+    if (deadlines.passed(sinceMs + policy.partitionGraceMs)) return { kind: 'lease-lost', begun };
   }
-  if (leaseExpired) return wait(facts, 'lease-expired', deadlines);
-  if (!begun && facts.lastProgressAtMs === null && passed(facts.claimedAtMs + policy.firstOutputTimeoutMs)) {
+  const parkable = facts.canPark && facts.cancelRequestedAtMs === null;
+  if (
+    parkable &&
+    facts.waitingSinceMs !== null &&
+    deadlines.passed(facts.waitingSinceMs + policy.parkAfterMs)
+  )
+    return { kind: 'park-waiting' };
+  return undefined;
+}
+
+/** Rows 10 and 11. */
+function silenceVerdict(facts: SupervisionFacts, deadlines: Deadlines): SupervisionVerdict | undefined {
+  if (facts.claimedAtMs === null || isLeaseExpired(facts) || facts.pausedSinceMs !== null) return undefined;
+  const { policy } = facts;
+  const sinceMs = Math.max(facts.claimedAtMs, facts.lastResolvedAtMs ?? 0);
+  if (facts.firstOutputAtMs === null && deadlines.passed(sinceMs + policy.firstOutputTimeoutMs)) {
     return { kind: 'timeout', timeoutKind: 'first-output', limitMs: policy.firstOutputTimeoutMs };
   }
-  const lastProgressMs = Math.max(facts.claimedAtMs, facts.lastProgressAtMs ?? 0, facts.firstEventAtMs ?? 0);
-  if (policy.idleTimeoutMs > 0 && passed(lastProgressMs + policy.idleTimeoutMs)) {
+  const lastProgressMs = Math.max(sinceMs, facts.lastProgressAtMs ?? 0, facts.firstEventAtMs ?? 0);
+  if (policy.idleTimeoutMs > 0 && deadlines.passed(lastProgressMs + policy.idleTimeoutMs)) {
     return { kind: 'timeout', timeoutKind: 'idle', limitMs: policy.idleTimeoutMs };
   }
-  return wait(facts, begun ? 'running' : 'claimed', deadlines);
+  return undefined;
 }
 
-function wait(facts: SupervisionFacts, phase: AttemptPhase, deadlines: number[]): SupervisionVerdict {
-  return {
-    kind: 'wait',
-    phase: facts.cancelRequestedAtMs === null ? phase : 'cancelling',
-    nextDeadlineMs: deadlines.length === 0 ? null : Math.min(...deadlines),
-  };
+function phaseOf(facts: SupervisionFacts, begun: boolean): AttemptPhase {
+  if (facts.cancelRequestedAtMs !== null) return 'cancelling';
+  if (facts.claimedAtMs === null) return 'starting';
+  if (isLeaseExpired(facts)) return 'lease-expired';
+  if (facts.waitingSinceMs !== null) return 'waiting';
+  return begun ? 'running' : 'claimed';
 }
 
-/** What the turn does after an attempt. `stopRunner`: its processes are to be ended and proven gone first. */
-export type AttemptDecision =
-  | { readonly kind: 'retry'; readonly stopRunner: true; readonly reason: string }
-  | {
-      readonly kind: 'finish';
-      readonly stopRunner: boolean;
-      readonly terminalStatus: Outcome['terminalStatus'];
-      readonly failureKind: RunFailureKind | null;
-      readonly failureMessage: string | null;
-    }
-  | { readonly kind: 'leave' };
+const isTerminal = (status: string): boolean =>
+  ['completed', 'failed', 'blocked', 'cancelled'].includes(status);
 
-/**
- * Retry or finish. Today only an attempt whose agent had not begun is tried again: one that had begun ends with its cause, since resuming a
- * thread is not built yet (README, "What works").
- */
-export function decideAfterAttempt(
-  verdict: Exclude<SupervisionVerdict, { kind: 'wait' }>,
-  attempt: { readonly epoch: number; readonly maxAttempts: number; readonly cancelRequested: boolean },
-): AttemptDecision {
-  switch (verdict.kind) {
-    case 'superseded':
-      return { kind: 'leave' };
-    case 'outcome':
-      return {
-        kind: 'finish',
-        stopRunner: false,
-        terminalStatus: verdict.outcome.terminalStatus,
-        failureKind: verdict.outcome.failureKind ?? null,
-        failureMessage: verdict.outcome.failureMessage ?? null,
-      };
-    case 'runner-gone':
-    case 'lease-lost':
-      if (attempt.cancelRequested) return cancelled('the runner ended after the cancel was asked');
-      if (!verdict.begun && attempt.epoch < attempt.maxAttempts) {
-        return { kind: 'retry', stopRunner: true, reason: 'the runner was lost before the agent began' };
-      }
-      return failed(
-        'runner-lost',
-        verdict.kind === 'runner-gone'
-          ? 'the runner process ended without reporting an outcome'
-          : 'the lease expired and the runner did not come back within the partition grace',
-      );
-    case 'never-claimed':
-      if (attempt.cancelRequested) return cancelled('cancelled before a runner claimed the run');
-      if (attempt.epoch < attempt.maxAttempts) {
-        return { kind: 'retry', stopRunner: true, reason: 'no runner claimed the run in time' };
-      }
-      return failed('runner-never-claimed', 'no runner claimed the run within the claim timeout');
-    case 'timeout':
-      return failed(
-        `${verdict.timeoutKind}-timeout`,
-        `the ${verdict.timeoutKind} limit of ${verdict.limitMs} ms has passed`,
-      );
-    case 'cancel-overdue':
-      return cancelled('the runner did not answer the cancel and was ended');
+/** The deadlines that were looked at and lie ahead. */
+class Deadlines {
+  readonly #nowMs: number;
+  readonly #ahead: number[] = [];
+
+  constructor(nowMs: number) {
+    this.#nowMs = nowMs;
   }
-}
 
-function failed(failureKind: RunFailureKind, failureMessage: string): AttemptDecision {
-  return { kind: 'finish', stopRunner: true, terminalStatus: 'failed', failureKind, failureMessage };
-}
+  passed(deadlineMs: number): boolean {
+    if (this.#nowMs >= deadlineMs) return true;
+    this.#ahead.push(deadlineMs);
+    return false;
+  }
 
-function cancelled(failureMessage: string): AttemptDecision {
-  return {
-    kind: 'finish',
-    stopRunner: true,
-    terminalStatus: 'cancelled',
-    failureKind: 'cancelled',
-    failureMessage,
-  };
+  next(): number | null {
+    return this.#ahead.length === 0 ? null : Math.min(...this.#ahead);
+  }
 }

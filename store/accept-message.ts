@@ -1,9 +1,12 @@
 import { z } from 'zod';
+import { type AnswerPayload, answerPayloadSchema } from '../contract/agent-requests.js';
 import { commandPayloadSchema } from '../contract/commands.js';
 import { createRunSchema, type Launcher, type SendRun, sendRunSchema } from '../contract/runs.js';
 import { whenBusySchema } from '../contract/sessions.js';
 import { decideSend, type SendDecision } from '../domain/send-plan.js';
+import { resolveByAnswer } from './agent-requests.js';
 import type { AttemptSettings, PreparedAttempt } from './attempts.js';
+import { appendEvents } from './events.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { activateTurn, addCommand, insertRun } from './run-rows.js';
 import { loadSendFacts, type SendSituation } from './send-facts.js';
@@ -15,20 +18,28 @@ export const messageBodySchema = z.object({
   run: sendRunSchema.optional(),
   /** False: the turn waits for a runner that somebody else starts (architecture.md 4.4). */
   createRunnerJob: z.boolean().default(true),
+  /** When the turn that this begins is ended. */
+  deadlineAt: z.iso.datetime({ offset: true }).optional(),
 });
 export type MessageBody = z.infer<typeof messageBodySchema>;
+
+/** A message that answers a request of the agent: nothing else is decided about it. */
+const answerBodySchema = z.strictObject({ answer: answerPayloadSchema });
+export type AnswerBody = z.infer<typeof answerBodySchema>;
 
 const messageRowSchema = z.object({
   command_id: z.string(),
   tenant_id: z.string(),
   session_id: z.string(),
   idempotency_key: z.string(),
-  body: messageBodySchema,
+  body: z.union([answerBodySchema, messageBodySchema]),
   run_id: z.string().nullable(),
   traceparent: z.string().nullable(),
   decision: z.custom<SendDecision>((value) => typeof value === 'object' && value !== null).nullable(),
 });
-type Message = z.infer<typeof messageRowSchema>;
+type StoredMessage = z.infer<typeof messageRowSchema>;
+/** A message that steers or begins a turn. */
+type Message = StoredMessage & { readonly body: MessageBody };
 
 /**
  * Decides about one stored message and has the effect, in one transaction: a steer command of the open run, or a run with its prompt, its
@@ -77,9 +88,51 @@ export interface AcceptedMessage {
 async function decide(
   tx: Transaction,
   settings: AttemptSettings,
-  message: Message,
+  message: StoredMessage,
 ): Promise<AcceptedMessage> {
   const situation = await loadSendFacts(tx, message.session_id, true);
+  const { body } = message;
+  if ('answer' in body) return decideAnswer(tx, message, body.answer, situation);
+  return decideMessage(tx, settings, { ...message, body }, situation);
+}
+
+/** An answer goes to the run that asked, whether or not a runner of it is there now. */
+async function decideAnswer(
+  tx: Transaction,
+  message: StoredMessage,
+  answer: AnswerPayload,
+  situation: SendSituation,
+): Promise<AcceptedMessage> {
+  const { requestId } = answer;
+  const { command_id: commandId, session_id: sessionId } = message;
+  if (situation.owner?.tenantId !== message.tenant_id) return unknownSession(message);
+  const resolved = await resolveByAnswer(tx, sessionId, answer, commandId);
+  if ('refused' in resolved) {
+    return resolved.refused === 'unknown'
+      ? refuse('not-found', `request ${requestId} does not exist`)
+      : refuse('conflict', `request ${requestId} cannot be answered any more: it is ${resolved.refused}`);
+  }
+  const { runId } = resolved;
+  await addCommand(tx, {
+    commandId,
+    runId,
+    type: 'answer',
+    payload: answer,
+    idempotencyKey: message.idempotency_key,
+  });
+  return {
+    decision: { decision: 'answer', runId, commandId, requestId },
+    touchedRunIds: [runId],
+    attempt: null,
+  };
+}
+
+async function decideMessage(
+  tx: Transaction,
+  settings: AttemptSettings,
+  message: Message,
+  situation: SendSituation,
+): Promise<AcceptedMessage> {
   const problem = ownershipProblem(message, situation);
   if (problem !== undefined) return problem;
   const verdict = decideSend(situation.facts, message.body.whenBusy);
@@ -95,15 +148,14 @@ async function decide(
       };
     }
     case 'turn': {
+      if (await isPast(tx, message.body.deadlineAt)) {
+        return refuse('schema-invalid', 'deadlineAt: expected a time in the future');
+      }
       const runId =
         (await unbegunRun(tx, message.run_id)) ??
         (await createRunForMessage(tx, settings, message, situation));
       if (verdict.interrupt && situation.facts.activeRun !== null) {
-        await tx.query(
-          `update runs set cancel_requested_at = now(), cancel_reason = 'interrupted by a newer message',
-             is_open = false, updated_at = now() where run_id = $1 and cancel_requested_at is null`,
-          [situation.facts.activeRun.runId],
-        );
+        await interrupt(tx, situation.facts.activeRun.runId);
       }
       await insertCommand(tx, message, runId, 'turn');
       const attempt = verdict.queued ? null : await activateTurn(tx, settings, runId);
@@ -116,12 +168,35 @@ async function decide(
           queued: verdict.queued,
           launcher: launcherFor(settings, message),
           first: attempt,
+          ...(interrupted === undefined ? {} : { interrupts: interrupted }),
         },
         touchedRunIds: interrupted === undefined ? [runId] : [runId, interrupted],
         attempt,
       };
     }
   }
+}
+
+async function isPast(tx: Transaction, time: string | undefined): Promise<boolean> {
+  if (time === undefined) return false;
+  const found = await tx.query<{ past: boolean }>('select $1::timestamptz <= now() as past', [time]);
+  return found.rows[0]?.past === true;
+}
+
+const interruptReason = 'interrupted by a newer message';
+
+/** A cancel, asked for by a message that does not wait. The run's row is locked by the caller. */
+async function interrupt(tx: Transaction, runId: string): Promise<void> {
+  const asked = await tx.query<{ current_epoch: number }>(
+    `update runs set cancel_requested_at = now(), cancel_reason = $2, is_open = false, updated_at = now()
+      where run_id = $1 and cancel_requested_at is null returning current_epoch`,
+    [runId, interruptReason],
+  );
+  const run = asked.rows[0];
+  if (run === undefined) return;
+  await appendEvents(tx, runId, run.current_epoch, [
+    { type: 'backend_status', payload: { phase: 'cancel-requested', reason: interruptReason } },
+  ]);
 }
 
 /** The run that the message was to begin, locked, unless another message has begun it or it has ended in between. */
@@ -148,8 +223,7 @@ function ownershipProblem(message: Message, situation: SendSituation): AcceptedM
       `session ${message.session_id} does not exist; create it, or send run.tenantId and run.projectId`,
     );
   }
-  if (situation.owner.tenantId !== message.tenant_id)
-    return refuse('not-found', `session ${message.session_id} does not exist`);
+  if (situation.owner.tenantId !== message.tenant_id) return unknownSession(message);
   const { projectId, backendProfile } = message.body.run ?? {};
   if (projectId !== undefined && projectId !== situation.owner.projectId) {
     return refuse('conflict', `run.projectId: the session belongs to project ${situation.owner.projectId}`);
@@ -159,6 +233,9 @@ function ownershipProblem(message: Message, situation: SendSituation): AcceptedM
   }
   return undefined;
 }
+
+const unknownSession = (message: StoredMessage) =>
+  refuse('not-found', `session ${message.session_id} does not exist`);
 
 const refuse = (failureKind: string, message: string): AcceptedMessage => ({
   decision: { decision: 'refused', failureKind, message },
@@ -177,6 +254,7 @@ async function createRunForMessage(
   return insertRun(tx, message.session_id, body, {
     launcher: launcherFor(settings, message),
     traceparent: message.traceparent,
+    ...(message.body.deadlineAt === undefined ? {} : { deadlineAt: message.body.deadlineAt }),
   });
 }
 

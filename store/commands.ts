@@ -89,6 +89,8 @@ export async function acknowledgeCommand(
     await lockRunForRunner(tx, runner);
     const command = await lockCommand(tx, runner.runId, commandId);
     if (command.state === 'acknowledged') return command;
+    // An answer is completed by the event that the agent was told, which may be stored before this.
+    if (command.type === 'answer' && command.state === 'completed') return command;
     if (isTerminalState(command.state)) {
       throw new AgentRunError('conflict', `command ${commandId} has ended: ${command.state}`);
     }
@@ -151,6 +153,7 @@ export async function cancelSteer(
       [command.runId],
     );
     const now = await lockCommand(tx, command.runId, command.id);
+    if (now.type !== 'steer') throw new AgentRunError('conflict', `an ${now.type} cannot be taken back`);
     if (now.state === 'cancelled') return now;
     if (now.state !== 'pending') {
       throw new AgentRunError('conflict', `command ${command.id} cannot be cancelled: it is ${now.state}`);

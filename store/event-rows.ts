@@ -2,6 +2,7 @@ import type { EventType, ProducedEvent } from '../contract/events.js';
 import { idPrefixes } from '../contract/ids.js';
 import { newId } from './new-id.js';
 import type { Transaction } from './pool.js';
+import { projectEvents } from './projections.js';
 import { storableJson } from './storable-json.js';
 
 /** An event that is to be stored; `producerSeq` is null when the control plane writes it. */
@@ -18,8 +19,8 @@ export interface StoredEvents {
 }
 
 /**
- * Appends to a run's log in one statement. The caller holds the lock of the `run_log` row and knows its `lastSeq`.
- * Writes neither `run_log` nor anything else.
+ * Appends to a run's log in one statement and keeps the run's projection with at most one more (docs/adr/0014). All writers of events come through
+ * here. The caller holds the lock of the `run_log` row, knows its `lastSeq`, and writes it.
  */
 export async function insertEvents(
   tx: Transaction,
@@ -45,5 +46,12 @@ export async function insertEvents(
       events.map(({ event }) => (event.raw === undefined ? null : storableJson(event.raw))),
     ],
   );
-  return { firstSeq: log.lastSeq + 1, lastSeq: log.lastSeq + events.length, eventIds };
+  const firstSeq = log.lastSeq + 1;
+  await projectEvents(
+    tx,
+    { runId: log.runId, epoch: log.epoch, firstSeq },
+    events.map(({ event }) => event),
+    eventIds,
+  );
+  return { firstSeq, lastSeq: log.lastSeq + events.length, eventIds };
 }

@@ -5,6 +5,7 @@ import { deliveriesIn, recordDeliveries } from './deliveries.js';
 import { insertEvents, type StoredEvents } from './event-rows.js';
 import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
 import { eventColumns, parseEvent } from './records.js';
+import { recordRequestChanges, requestChangesIn } from './request-events.js';
 import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
 
 const logStateSchema = z.object({ last_seq: z.number(), terminal: z.boolean() });
@@ -102,6 +103,8 @@ export async function appendRunnerEvent(
     const { lastSeq } = await appendEvents(tx, runner.runId, runner.epoch, [event]);
     const deliveries = deliveriesIn([event]);
     if (deliveries.length > 0) await recordDeliveries(tx, runner.runId, deliveries);
+    const requests = requestChangesIn([event]);
+    if (requests !== null) await recordRequestChanges(tx, runner.runId, runner.epoch, requests);
     const stored = await tx.query(`select ${eventColumns} from events e where e.run_id = $1 and e.seq = $2`, [
       runner.runId,
       lastSeq,

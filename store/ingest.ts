@@ -1,11 +1,13 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
+import type { EventType, ProducedEvent } from '../contract/events.js';
 import type { IngestAnswer, IngestLine } from '../contract/ingest.js';
-import { type Delivery, deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
+import { deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
 import { insertEvents } from './event-rows.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
-import type { RunnerIdentity } from './runner-identity.js';
-import { storableJson } from './storable-json.js';
+import { quarantineLines } from './quarantine.js';
+import { recordRequestChanges, requestChangesIn } from './request-events.js';
+import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
 
 const logRowSchema = z.object({
   last_seq: z.number(),
@@ -30,7 +32,7 @@ export interface IngestResult {
  * the accepted is a duplicate, a gap ends the batch with `conflict`. A fenced or late batch goes to quarantine and answers `fenced` or
  * `conflict` (architecture.md 5). Every answer and every error carries `lastAcceptedSeq`. No lines: a probe that changes nothing.
  *
- * Locks in the order run, log: the run only when a line says that a command was delivered or a thread opened.
+ * Locks in the order run, log: the run only when a line says that a command was delivered, a thread opened, or the agent asks something.
  */
 export async function ingest(
   pool: Pool,
@@ -38,20 +40,22 @@ export async function ingest(
   lines: readonly IngestLine[],
 ): Promise<IngestResult> {
   return withTransaction(pool, async (tx) => {
-    const deliveries = deliveriesIn(lines.map((line) => line.event));
-    const threadId = threadIdIn(lines.map((line) => line.event));
-    if (deliveries.length > 0 || threadId !== null)
-      await tx.query('select 1 from runs where run_id = $1 for update', [runner.runId]);
+    const told = sideEffectsOf(lines.map((line) => line.event));
+    if (told !== null) await tx.query('select 1 from runs where run_id = $1 for update', [runner.runId]);
     const log = await lockLog(tx, runner);
     const accepted = log.log_epoch === runner.epoch ? log.last_producer_seq : 0;
     if (log.terminal || log.current_epoch !== runner.epoch || !log.mine) {
       return quarantine(tx, runner, lines, log, accepted);
     }
     const sorted = sortLines(lines, accepted);
-    if (threadId !== null) {
-      await tx.query('update runs set thread_id = $2 where run_id = $1', [runner.runId, threadId]);
+    if (sorted.fresh.length > 0 && !(await takeSequence(tx, runner, sorted.fresh))) {
+      return quarantine(tx, runner, lines, await lockLog(tx, runner), accepted);
     }
-    if (sorted.fresh.length > 0) await store(tx, runner, log, sorted.fresh, deliveries);
+    // Also for lines that were stored before: what the thread's id says does not change.
+    if (told !== null && told.threadId !== null) {
+      await tx.query('update runs set thread_id = $2 where run_id = $1', [runner.runId, told.threadId]);
+    }
+    if (sorted.fresh.length > 0) await store(tx, runner, log, sorted.fresh);
     const answer: IngestAnswer = {
       accepted: sorted.fresh.length,
       duplicate: sorted.duplicate,
@@ -99,38 +103,106 @@ function sortLines(lines: readonly IngestLine[], accepted: number) {
   return { fresh, duplicate, gapAt: null };
 }
 
+/** What events change beside the log, under the lock of the run's row; null for most batches. */
+function sideEffectsOf(events: readonly ProducedEvent[]) {
+  const deliveries = deliveriesIn(events);
+  const threadId = threadIdIn(events);
+  const requests = requestChangesIn(events);
+  return deliveries.length > 0 || threadId !== null || requests !== null
+    ? { deliveries, threadId, requests }
+    : null;
+}
+
+/**
+ * Moves the log's counters on, in a statement that checks the fence itself: an attempt that was replaced between the look and this writes nothing.
+ * False then.
+ */
+async function takeSequence(
+  tx: Transaction,
+  runner: RunnerIdentity,
+  fresh: readonly IngestLine[],
+): Promise<boolean> {
+  const taken = await tx.query(
+    `update run_log g set last_seq = g.last_seq + $4, epoch = $2, last_producer_seq = $5, last_event_at = now()
+       from runs r join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch
+      where g.run_id = $1 and r.run_id = $1 and r.current_epoch = $2 and r.terminal_status is null and a.claimed_by = $3`,
+    [runner.runId, runner.epoch, runner.runnerId, fresh.length, fresh.at(-1)?.seq ?? 0],
+  );
+  return taken.rowCount === 1;
+}
+
+/** Events by which a model is heard: what the first-output limit waits for. */
+const outputTypes: ReadonlySet<EventType> = new Set([
+  'agent_message',
+  'reasoning',
+  'plan',
+  'command_execution',
+  'file_change',
+  'tool_call',
+  'diff',
+  'error',
+  'approval_requested',
+]);
+
 async function store(
   tx: Transaction,
   runner: RunnerIdentity,
   log: LogRow,
   fresh: readonly IngestLine[],
-  deliveries: readonly Delivery[],
 ): Promise<void> {
-  const stored = await insertEvents(
+  const events = fresh.map((line) => line.event);
+  await insertEvents(
     tx,
     { runId: runner.runId, epoch: runner.epoch, lastSeq: log.last_seq },
     fresh.map((line) => ({ event: line.event, producerSeq: line.seq })),
   );
+  // Both rows are also written by those who lock the log after them: skipped when locked, the next batch or heartbeat makes up for it.
   await tx.query(
-    'update run_log set last_seq = $2, epoch = $3, last_producer_seq = $4, last_event_at = now() where run_id = $1',
-    [runner.runId, stored.lastSeq, runner.epoch, fresh.at(-1)?.seq ?? 0],
-  );
-  // Both rows are also written by those who lock the log after them: skipped when locked, the next batch makes up for it.
-  await tx.query(
-    `update attempts set first_event_at = coalesce(first_event_at, now()), last_progress_at = now()
+    `update attempts set first_event_at = coalesce(first_event_at, now()), last_progress_at = now(),
+       first_output_at = case when $3 then coalesce(first_output_at, now()) else first_output_at end
       where (run_id, epoch) in (
         select run_id, epoch from attempts
-         where run_id = $1 and epoch = $2 and (first_event_at is null or last_progress_at < now() - interval '500 milliseconds')
+         where run_id = $1 and epoch = $2 and (first_event_at is null or last_progress_at < now() - interval '500 milliseconds'
+           or ($3 and first_output_at is null))
          for no key update skip locked)`,
-    [runner.runId, runner.epoch],
+    [runner.runId, runner.epoch, events.some((event) => outputTypes.has(event.type))],
   );
   await tx.query(
     `update runs set updated_at = now() where run_id in (
        select run_id from runs where run_id = $1 and updated_at < now() - interval '1 second' for no key update skip locked)`,
     [runner.runId],
   );
-  if (deliveries.length > 0)
-    await recordDeliveries(tx, runner.runId, deliveriesIn(fresh.map((line) => line.event)));
+  const told = sideEffectsOf(events);
+  if (told === null) return;
+  if (told.deliveries.length > 0) await recordDeliveries(tx, runner.runId, told.deliveries);
+  if (told.requests !== null) await recordRequestChanges(tx, runner.runId, runner.epoch, told.requests);
+}
+
+/**
+ * Keeps what an earlier attempt had accepted from its agent and could not send, uploaded by the runner that holds the run now (architecture.md 5):
+ * all of it is late, none of it is lost. `accepted` counts what is new, `duplicate` what was in the log or in quarantine.
+ *
+ * @throws AgentRunError `fenced`; `schema-invalid` when the epoch is not an earlier one.
+ */
+export async function ingestSpilled(
+  pool: Pool,
+  runner: RunnerIdentity,
+  epoch: number,
+  lines: readonly IngestLine[],
+): Promise<IngestAnswer> {
+  if (epoch >= runner.epoch) {
+    throw new AgentRunError(
+      'schema-invalid',
+      `query.spilledEpoch: expected an epoch before ${runner.epoch}, the runner's own`,
+    );
+  }
+  return withTransaction(pool, async (tx) => {
+    await lockRunForRunner(tx, runner);
+    await lockLog(tx, runner);
+    const accepted = await quarantineLines(tx, { runId: runner.runId, epoch }, 'fenced', lines);
+    const lastAcceptedSeq = lines.reduce((highest, line) => Math.max(highest, line.seq), 0);
+    return { accepted, duplicate: lines.length - accepted, lastAcceptedSeq };
+  });
 }
 
 async function quarantine(
@@ -140,20 +212,7 @@ async function quarantine(
   log: LogRow,
   accepted: number,
 ): Promise<IngestResult> {
-  // What is in the log already is no late event: its sender only missed the answer.
-  await tx.query(
-    `insert into quarantined_events (run_id, epoch, producer_seq, reason, event)
-     select $1, $2, n.seq, $3, n.event::jsonb from unnest($4::bigint[], $5::text[]) as n(seq, event)
-      where not exists (select 1 from events e where e.run_id = $1 and e.epoch = $2 and e.producer_seq = n.seq)
-     on conflict (run_id, epoch, producer_seq) do nothing`,
-    [
-      runner.runId,
-      runner.epoch,
-      log.terminal ? 'after-terminal' : 'fenced',
-      lines.map((line) => line.seq),
-      lines.map((line) => storableJson(line.event)),
-    ],
-  );
+  await quarantineLines(tx, runner, log.terminal ? 'after-terminal' : 'fenced', lines);
   const answer: IngestAnswer = { accepted: 0, duplicate: 0, lastAcceptedSeq: accepted };
   const refusal = log.terminal
     ? new AgentRunError('conflict', `run ${runner.runId} has ended; late events are kept in quarantine`, {

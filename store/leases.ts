@@ -22,7 +22,7 @@ export type HeartbeatFacts = z.infer<typeof beatSchema> & {
 
 /**
  * Renews the lease of a serving runner, in one statement that checks epoch and owner (architecture.md 5). Progress of the
- * agent counts as such only when its last event is a later one than before.
+ * agent counts as such only when its last event is a later one than before; the first word that the model has spoken is noted once.
  *
  * @throws AgentRunError `fenced`.
  */
@@ -41,10 +41,14 @@ export async function heartbeat(
        where l.job_name = $1 and l.run_id = $2 and l.epoch = $3 and l.runner_id = $4
          and r.run_id = $2 and r.current_epoch = $3 and r.terminal_status is null and a.claimed_by = $4
        returning l.expires_at, r.cancel_requested_at, r.cancel_reason, r.cancel_deadline_ms),
+     news as (
+       select $8::boolean as output, exists (
+         select 1 from before where $7::text is not null and last_event_at is distinct from $7) as progress from beat),
      progressed as (
-       update attempts set last_progress_at = now()
-        where run_id = $2 and epoch = $3 and exists (select 1 from beat)
-          and exists (select 1 from before where $7::text is not null and last_event_at is distinct from $7))
+       update attempts a set last_progress_at = case when n.progress then now() else a.last_progress_at end,
+         first_output_at = case when n.output then coalesce(a.first_output_at, now()) else a.first_output_at end
+         from news n
+        where a.run_id = $2 and a.epoch = $3 and (n.progress or (n.output and a.first_output_at is null)))
      select ${isoTime('b.expires_at')} as "leaseExpiresAt", b.cancel_requested_at is not null as "cancelRequested",
        b.cancel_reason as "cancelReason", b.cancel_deadline_ms as "cancelDeadlineMs",
        (select count(*)::int from commands where run_id = $2 and state = 'pending') as "pendingCommands",
@@ -58,6 +62,7 @@ export async function heartbeat(
       beat.leaseMs,
       beat.progress === undefined ? null : JSON.stringify(beat.progress),
       beat.progress?.lastEventAt ?? null,
+      beat.progress?.outputSeen ?? false,
     ],
   );
   if (found.rows.length === 0) throw await explainFence(pool, runner);
@@ -77,9 +82,9 @@ const idleBeatSchema = z.object({
 });
 
 /**
- * Renews the lease of a runner between turns.
+ * Renews the lease of a runner between turns; also of one that serves, while what it serves is current.
  *
- * @throws AgentRunError `fenced` when the runner is gone.
+ * @throws AgentRunError `fenced` when the runner is gone, or serves an attempt that was replaced.
  */
 export async function idleHeartbeat(
   pool: Pool,
@@ -90,11 +95,12 @@ export async function idleHeartbeat(
     `update leases l set expires_at = now() + $3::int * interval '1 millisecond', lease_ms = $3::int, heartbeat_at = now()
        from runners n
       where l.job_name = $1 and l.runner_id = $2 and n.job_name = $1 and n.runner_id = $2 and n.state <> 'gone'
+        and (n.state <> 'serving' or exists (select 1 from runs r where r.run_id = n.run_id and r.current_epoch = n.epoch))
       returning n.state, ${isoTime('l.expires_at')} as "leaseExpiresAt", ${isoTime('n.idle_until')} as "idleUntil",
         (extract(epoch from n.expires_at) * 1000)::float8 as "expiresAtMs", n.session_id as "sessionId"`,
     [runner.jobName, runner.runnerId, leaseMs],
   );
-  if (found.rows.length === 0) throw fenced(`runner ${runner.runnerId} is gone`);
+  if (found.rows.length === 0) throw fenced(`runner ${runner.runnerId} is gone or was replaced`);
   return idleBeatSchema.parse(found.rows[0]);
 }
 

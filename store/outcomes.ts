@@ -95,7 +95,7 @@ async function writeOutcome(tx: Transaction, runner: RunnerIdentity, outcome: Ou
   if (outcome.terminalStatus === 'completed') await endCommands(tx, runner);
 }
 
-/** What reached the agent ends with the turn; a steer that did not becomes the session's next turn. */
+/** What reached the agent ends with the turn; a steer that did not becomes the session's next turn, an answer is of no more use. */
 async function endCommands(tx: Transaction, runner: RunnerIdentity): Promise<void> {
   const late = await tx.query<{ command_id: string }>(
     `update commands set steer_delivery = 'next-turn', state = 'cancelled', finished_at = now()
@@ -105,7 +105,8 @@ async function endCommands(tx: Transaction, runner: RunnerIdentity): Promise<voi
     [runner.runId],
   );
   await tx.query(
-    `update commands set state = 'completed', finished_at = now() where run_id = $1 and state in ('pending', 'acknowledged')`,
+    `update commands set state = case when type = 'answer' and state = 'pending' then 'cancelled' else 'completed' end, finished_at = now()
+      where run_id = $1 and state in ('pending', 'acknowledged')`,
     [runner.runId],
   );
   if (late.rows.length === 0) return;
@@ -158,12 +159,13 @@ async function outcomeRecord(
 }
 
 function outcomeJson(outcome: Outcome): JsonObject {
-  const { terminalStatus, failureKind, failureMessage, threadId, turnId } = outcome;
+  const { terminalStatus, failureKind, failureMessage, threadId, turnId, provider } = outcome;
   return {
     terminalStatus,
     failureKind: failureKind ?? null,
     failureMessage: failureMessage ?? null,
     threadId: threadId ?? null,
     turnId: turnId ?? null,
+    provider: provider ?? null,
   };
 }

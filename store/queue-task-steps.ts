@@ -150,6 +150,49 @@ export async function followTask(pool: Pool, taskId: string): Promise<FollowedTa
   });
 }
 
+/** What a cancel of a task met. `runId`: the run that is to be cancelled for it. */
+export interface CancelledTask {
+  readonly state: string;
+  readonly terminal: boolean;
+  /** False: the task had ended already. */
+  readonly requested: boolean;
+  readonly runId: string | null;
+}
+
+/**
+ * Cancels a task that was not dispatched yet, at once. A dispatched one is left to its run: the caller cancels that, and the task ends with it.
+ *
+ * @throws AgentRunError `not-found`.
+ */
+export async function cancelTask(pool: Pool, taskId: string, reason: string | null): Promise<CancelledTask> {
+  return withTransaction(pool, async (tx) => {
+    const found = await tx.query(
+      `select t.state, t.latest_command_id, m.decision ->> 'runId' as run_id from queue_tasks t
+         left join session_messages m on m.command_id = t.latest_command_id where t.task_id = $1 for update of t`,
+      [taskId],
+    );
+    if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
+    const task = cancelRowSchema.parse(found.rows[0]);
+    const runId = task.run_id;
+    if (isTerminalState(task.state)) return { state: task.state, terminal: true, requested: false, runId };
+    if (task.latest_command_id !== null)
+      return { state: task.state, terminal: false, requested: true, runId };
+    await endTask(tx, taskId, {
+      state: 'cancelled',
+      kind: 'cancelled',
+      message: reason ?? 'cancelled before its dispatch',
+      runId: null,
+    });
+    return { state: 'cancelled', terminal: true, requested: true, runId: null };
+  });
+}
+
+const cancelRowSchema = z.object({
+  state: queueTaskStateSchema,
+  latest_command_id: z.string().nullable(),
+  run_id: z.string().nullable(),
+});
+
 async function endTask(
   tx: { query: (text: string, values: unknown[]) => Promise<unknown> },
   taskId: string,

@@ -1,6 +1,7 @@
 import { type ExecutionPolicy, executionPolicySchema } from '../contract/execution-policy.js';
 import { idPrefixes } from '../contract/ids.js';
 import type { CreateRun, Launcher, SendRun } from '../contract/runs.js';
+import type { CommandType } from '../contract/states.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
 import { newId } from './new-id.js';
 import type { Transaction } from './pool.js';
@@ -10,7 +11,7 @@ export async function insertRun(
   tx: Transaction,
   sessionId: string,
   body: SendRun | CreateRun,
-  options: { launcher: Launcher; traceparent: string | null },
+  options: { launcher: Launcher; traceparent: string | null; deadlineAt?: string },
 ): Promise<string> {
   const runId = newId(idPrefixes.run);
   const session = await tx.query<{ execution_policy: Partial<ExecutionPolicy> }>(
@@ -23,9 +24,9 @@ export async function insertRun(
   });
   await tx.query(
     `insert into runs (run_id, tenant_id, project_id, session_id, conversation_id, session_metadata, backend_profile, provider_id,
-       launcher, execution_policy, workspace, labels, metadata, thread_id, traceparent)
+       launcher, execution_policy, workspace, labels, metadata, thread_id, traceparent, deadline_at)
      select $1, s.tenant_id, s.project_id, s.session_id, s.conversation_id, coalesce($2::jsonb, s.metadata), s.backend_profile,
-       $3, $4, $5, coalesce($6::jsonb, s.workspace), coalesce($7::jsonb, s.labels), coalesce($8::jsonb, '{}'), s.thread_id, $9
+       $3, $4, $5, coalesce($6::jsonb, s.workspace), coalesce($7::jsonb, s.labels), coalesce($8::jsonb, '{}'), s.thread_id, $9, $11::timestamptz
      from sessions s where s.session_id = $10`,
     [
       runId,
@@ -38,6 +39,7 @@ export async function insertRun(
       jsonOrNull(body.metadata),
       options.traceparent,
       sessionId,
+      options.deadlineAt ?? null,
     ],
   );
   await tx.query('insert into run_log (run_id) values ($1)', [runId]);
@@ -52,7 +54,7 @@ export async function addCommand(
   command: {
     commandId: string;
     runId: string;
-    type: 'turn' | 'steer';
+    type: CommandType;
     payload: unknown;
     idempotencyKey: string | null;
   },

@@ -51,15 +51,29 @@ export async function lockRunForRunner(tx: Transaction, runner: RunnerIdentity):
   if (reason !== undefined) throw fenced(reason);
 }
 
+/**
+ * For a runner's reads: an attempt that does not count any more is told so here too.
+ *
+ * @throws AgentRunError `fenced`.
+ */
+export async function requireCurrent(db: Queryable, runner: RunnerIdentity): Promise<void> {
+  const reason = await readFenceReason(db, runner);
+  if (reason !== undefined) throw fenced(reason);
+}
+
 /** The error for a write that matched no row: says why. */
 export async function explainFence(db: Queryable, runner: RunnerIdentity): Promise<AgentRunError> {
+  return fenced(
+    (await readFenceReason(db, runner)) ?? `runner ${runner.runnerId} no longer serves run ${runner.runId}`,
+  );
+}
+
+async function readFenceReason(db: Queryable, runner: RunnerIdentity): Promise<string | undefined> {
   const found = await db.query(
     `select ${attemptColumns} from runs r left join attempts a on a.run_id = r.run_id and a.epoch = $2 where r.run_id = $1`,
     [runner.runId, runner.epoch],
   );
-  return fenced(
-    fenceReason(found.rows[0], runner) ?? `runner ${runner.runnerId} no longer serves run ${runner.runId}`,
-  );
+  return fenceReason(found.rows[0], runner);
 }
 
 const externalRowSchema = z.object({

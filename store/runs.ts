@@ -42,22 +42,11 @@ export async function createRun(pool: Pool, body: CreateRun, traceparent: string
   });
 }
 
-/** The runner jobs of a run, one per attempt, in order (contract.md 5.7). */
-export async function listRunnerJobs(
-  db: Queryable,
-  runId: string,
-  commandId?: string,
-): Promise<RunnerJobRecord[]> {
-  const found = await db.query(
-    `select ${runnerJobColumns} from runner_jobs j
-      where j.run_id = $1 and ($2::text is null or j.command_id = $2) order by j.epoch`,
-    [runId, commandId ?? null],
-  );
-  return found.rows.map(parseRunnerJob);
-}
-
-/** The job of a run's newest attempt, or null. */
+/** The job of a run's newest attempt as it is recorded, or null. */
 export async function latestRunnerJob(db: Queryable, runId: string): Promise<RunnerJobRecord | null> {
-  const jobs = await listRunnerJobs(db, runId);
-  return jobs.at(-1) ?? null;
+  const found = await db.query(
+    `select ${runnerJobColumns} from runner_jobs j where j.run_id = $1 order by j.epoch desc limit 1`,
+    [runId],
+  );
+  return found.rows.length === 0 ? null : parseRunnerJob(found.rows[0]);
 }

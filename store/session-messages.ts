@@ -1,6 +1,6 @@
 import { idPrefixes } from '../contract/ids.js';
 import type { SendDecision } from '../domain/send-plan.js';
-import type { MessageBody } from './accept-message.js';
+import type { AnswerBody, MessageBody } from './accept-message.js';
 import { keyReused } from './idempotency.js';
 import { newId } from './new-id.js';
 import type { Pool } from './pool.js';
@@ -13,7 +13,7 @@ export interface NewMessage {
   readonly route: string;
   readonly idempotencyKey: string | null;
   readonly bodyHash: string;
-  readonly body: MessageBody;
+  readonly body: MessageBody | AnswerBody;
   readonly runId: string | null;
   readonly traceparent: string | null;
 }

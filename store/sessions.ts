@@ -138,6 +138,7 @@ const summaryRowSchema = z.object({
   last_terminal: z.string().nullable(),
   last_failure: z.string().nullable(),
   unread: z.boolean(),
+  needs_input: z.boolean(),
   queued_turns: z.number(),
   last_activity_at: z.string().nullable(),
 });
@@ -157,6 +158,7 @@ export async function getSessionSummary(
   const found = await db.query(
     `select a.status as active_status, l.status as last_status, l.terminal_status as last_terminal, l.failure_kind as last_failure,
        l.finished_at is not null and (m.read_at is null or m.read_at < l.finished_at) as unread,
+       exists (select 1 from agent_requests q where q.run_id = a.run_id and q.state = 'pending') as needs_input,
        (select count(*)::int from runs q where q.session_id = s.session_id and q.terminal_status is null
           and q.session_turn is null and q.prompt_command_id is not null)
          + (select count(*)::int from commands c where c.session_id = s.session_id and c.steer_delivery = 'next-turn'
@@ -174,6 +176,7 @@ export async function getSessionSummary(
   const executionState = executionStateOf({
     evicted: session.storageKind === 'evicted',
     activeRunStatus: row.active_status,
+    needsInput: row.needs_input,
     queuedTurns: row.queued_turns,
   });
   return {

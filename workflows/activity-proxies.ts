@@ -37,7 +37,9 @@ export const runners = proxyActivities<RunnerActivities>({
 });
 
 /** Telling other workflows: until Temporal takes it. */
-export const announcements = proxyActivities<Pick<RunnerActivities, 'announceTurnEnd' | 'sendToSession'>>({
+export const announcements = proxyActivities<
+  Pick<RunnerActivities, 'announceTurnEnd' | 'sendToSession' | 'cancelRun'>
+>({
   startToCloseTimeout: '15 seconds',
   retry: { initialInterval: '500 milliseconds', maximumInterval: '30 seconds' },
   cancellationType,
@@ -70,10 +72,14 @@ export function createRecords(): RecordActivities {
     nextTurn: inTurn('nextTurn'),
     openTurn: inTurn('openTurn'),
     writeAttempt: inTurn('writeAttempt'),
+    endAttempt: inTurn('endAttempt'),
+    lookAtPark: inTurn('lookAtPark'),
+    retryFacts: inTurn('retryFacts'),
     finishTurn: inTurn('finishTurn'),
     requestCancel: inTurn('requestCancel'),
     dispatchTask: inTurn('dispatchTask'),
     followTask: inTurn('followTask'),
+    cancelTask: inTurn('cancelTask'),
   };
 }
 

@@ -27,6 +27,8 @@ const namedKinds: readonly RunFailureKind[] = [
   'storage-unavailable',
   'unschedulable',
   'invalid-pod',
+  'image-pull-failed',
+  'session-store-evicted',
 ];
 
 /** The failure kind of a run whose step gave up: the one it named, else `infra-failed`. */

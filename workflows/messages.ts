@@ -52,13 +52,23 @@ export interface TurnInput {
   readonly first?: FirstAttempt;
   /** Queue task workflow to tell the end, if any. */
   readonly notifyWorkflowId?: string;
+  /** Continue-as-new after this many attempts and looks at a park; default: when Temporal suggests it. Tests lower it. */
+  readonly maxRounds?: number;
 }
 
 /** A steer was stored for this turn: shows in the history, correctness never depends on it (architecture.md 4.1). */
 export const steerSignal = defineSignal<[{ readonly commandId: string }]>('steer');
 
+/**
+ * Something that a turn which waits (for its next attempt, or parked) should look at: an answer, or a cancel by a newer message. Only a wake-up:
+ * what it means is read from Postgres, and a slow look finds it without.
+ */
+export const wakeSignal = defineSignal<[{ readonly commandId: string }]>('wake');
+
 export interface CancelRequest {
   readonly reason: string | null;
+  /** The runner is deleted when its turn has not ended so long after the request; default 15 s. */
+  readonly deadlineMs?: number | null;
 }
 /** What was observed: the request was stored, or the run had ended already. */
 export interface CancelAnswer {
@@ -82,6 +92,16 @@ export interface DispatchAnswer {
 }
 /** Dispatches a queue task: answers once its message is decided. A second dispatch answers the same. */
 export const dispatchUpdate = defineUpdate<DispatchAnswer, []>('dispatch');
+/** What a cancel of a queue task met: `state` after it, and the run whose end it follows from here on, if it has one. */
+export interface CancelTaskAnswer {
+  readonly taskId: string;
+  readonly state: string;
+  /** False: the task had ended already. */
+  readonly requested: boolean;
+  readonly runId: string | null;
+}
+/** Cancels a queue task: at once before its dispatch, afterwards by cancelling its run. */
+export const cancelTaskUpdate = defineUpdate<CancelTaskAnswer, [CancelRequest]>('cancelTask');
 /** The run of a queue task has ended. */
 export const taskRunEndedSignal = defineSignal<[{ readonly runId: string }]>('taskRunEnded');
 

@@ -10,6 +10,7 @@ import {
 } from '@temporalio/workflow';
 import { announcements, createRecords } from './activity-proxies.js';
 import {
+  cancelTaskUpdate,
   type DispatchAnswer,
   dispatchUpdate,
   type QueueTaskInput,
@@ -38,7 +39,21 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
     setCurrentDetails(state);
   };
 
-  setHandler(dispatchUpdate, async () => {
+  setHandler(dispatchUpdate, dispatchOnce);
+  setHandler(cancelTaskUpdate, async ({ reason, deadlineMs }) => {
+    const { state, terminal, requested, ...task } = await records.cancelTask({ taskId, reason });
+    // A dispatch that has begun is brought to its end first: the session may have its message already.
+    const runId = task.runId ?? (terminal ? null : (await dispatchOnce()).runId);
+    if (!terminal && runId !== null)
+      await announcements.cancelRun({ runId, reason, deadlineMs: deadlineMs ?? null });
+    mustLook = true;
+    return { taskId, state, requested, runId };
+  });
+  setHandler(taskRunEndedSignal, () => {
+    mustLook = true;
+  });
+
+  async function dispatchOnce(): Promise<DispatchAnswer> {
     dispatching ??= dispatch();
     try {
       dispatched = await dispatching;
@@ -49,10 +64,7 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
       dispatching = undefined;
       throw error;
     }
-  });
-  setHandler(taskRunEndedSignal, () => {
-    mustLook = true;
-  });
+  }
 
   async function dispatch(): Promise<DispatchAnswer> {
     show('dispatched');
@@ -74,6 +86,7 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
     if (task.terminal) {
       show(task.state);
       await condition(() => dispatching === undefined || dispatched !== undefined, safetyLookMs);
+      await condition(allHandlersFinished, safetyLookMs);
       return { taskId, state: task.state };
     }
     if (workflowInfo().continueAsNewSuggested && dispatching === undefined) {

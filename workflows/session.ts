@@ -4,6 +4,7 @@ import {
   condition,
   continueAsNew,
   getExternalWorkflowHandle,
+  isCancellation,
   log,
   ParentClosePolicy,
   setCurrentDetails,
@@ -16,6 +17,7 @@ import type { RecordActivities } from '../activities/index.js';
 import type { FirstAttempt, SendDecision } from '../domain/send-plan.js';
 import { turnWorkflowId } from '../domain/workflow-ids.js';
 import { createRecords } from './activity-proxies.js';
+import { describeFailure } from './failures.js';
 import {
   type SessionInput,
   sendUpdate,
@@ -24,6 +26,7 @@ import {
   type TurnInput,
   turnAttributes,
   turnEndedSignal,
+  wakeSignal,
 } from './messages.js';
 import { turnWorkflow } from './turn.js';
 
@@ -44,7 +47,7 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
   const records = createRecords();
   const turns: ActiveTurn[] = [];
   let lookedUp: string | null = null;
-  const steers: { runId: string; commandId: string }[] = [];
+  const told: Told[] = [];
   let updates = 0;
   let mustLook = true;
 
@@ -60,11 +63,23 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
   });
 
   function noteDecision(decided: SendDecision): void {
-    if (decided.decision === 'steer') steers.push({ runId: decided.runId, commandId: decided.commandId });
-    if (decided.decision !== 'turn') return;
+    const { decision } = decided;
+    if (decision === 'refused') return;
+    const { runId, commandId } = decided;
+    if (decision === 'steer') told.push({ signal: 'steer', runId, commandId });
+    if (decision === 'answer') told.push({ signal: 'wake', runId, commandId });
+    if (decision !== 'turn') return;
+    if (decided.interrupts !== undefined) told.push({ signal: 'wake', runId: decided.interrupts, commandId });
     // A decided turn needs no look; one that waits is found by the look after the end of the turn before it, and by this one.
     if (decided.queued) mustLook = true;
-    else turns.push({ runId: decided.runId, launcher: decided.launcher, first: decided.first });
+    else turns.push({ runId, launcher: decided.launcher, first: decided.first });
+  }
+
+  async function wakeTurns(): Promise<void> {
+    for (let one = told.shift(); one !== undefined; one = told.shift()) {
+      if (one.signal === 'wake') await tellTurn(one);
+    }
+    await condition(allHandlersFinished);
   }
 
   const isFull = () => workflowInfo().continueAsNewSuggested || updates >= maxUpdates;
@@ -77,17 +92,18 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
     for (let turn = turns.shift(); turn !== undefined; turn = turns.shift()) {
       if (turn.runId !== lookedUp) await startTurn(input, turn);
     }
-    while (steers.length > 0) {
-      const steer = steers.shift();
-      if (steer !== undefined) await tellTurn(steer.runId, steer.commandId);
-    }
-    const woken = await condition(() => mustLook || turns.length + steers.length > 0 || isFull(), idleMs);
+    for (let one = told.shift(); one !== undefined; one = told.shift()) await tellTurn(one);
+    const woken = await condition(() => mustLook || turns.length + told.length > 0 || isFull(), idleMs);
     if (woken && !isFull()) continue;
     await condition(allHandlersFinished);
-    if (isFull()) await continueAsNew<typeof sessionWorkflow>(input);
-    if (mustLook || turns.length + steers.length > 0) continue;
+    if (isFull()) {
+      // What is to be started is found again by the first look; a wake-up is not.
+      await wakeTurns();
+      await continueAsNew<typeof sessionWorkflow>(input);
+    }
+    if (mustLook || turns.length + told.length > 0) continue;
     const active = await startActiveTurn(input, records);
-    if (active === null && !mustLook && turns.length + steers.length === 0 && allHandlersFinished()) return;
+    if (active === null && !mustLook && turns.length + told.length === 0 && allHandlersFinished()) return;
   }
 }
 
@@ -95,13 +111,24 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
  * Starts the workflow of the turn that is to run, unless it runs: also one that was ended from outside without ending its run. Answers the run.
  */
 async function startActiveTurn(input: SessionInput, records: RecordActivities): Promise<string | null> {
-  const turn = await records.nextTurn({ sessionId: input.sessionId });
+  const turn = await nextTurn(input, records);
   if (turn === null) {
     showState('idle', 'idle');
     return null;
   }
   await startTurn(input, turn);
   return turn.runId;
+}
+
+/** A look that Postgres refuses for good must not end the session's workflow: its other messages wait behind it. */
+async function nextTurn(input: SessionInput, records: RecordActivities): Promise<ActiveTurn | null> {
+  try {
+    return await records.nextTurn({ sessionId: input.sessionId });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    log.error('the next turn of the session cannot be had', { error: describeFailure(error) });
+    return null;
+  }
 }
 
 function showState(state: 'active' | 'idle', details: string): void {
@@ -131,15 +158,19 @@ function turnInput({ sessionId, tenantId, projectId }: SessionInput, turn: Activ
   return turn.first == null ? owner : { ...owner, first: turn.first };
 }
 
-/** Shows the steer in the turn's history. The command is stored already, so a turn that has just ended loses nothing. */
-async function tellTurn(runId: string, commandId: string): Promise<void> {
+/** What a turn is told beside Postgres: a steer shows in its history, a wake-up makes it look. */
+interface Told {
+  readonly signal: 'steer' | 'wake';
+  readonly runId: string;
+  readonly commandId: string;
+}
+
+/** What it is about is stored already, so a turn that has just ended loses nothing. */
+async function tellTurn({ signal, runId, commandId }: Told): Promise<void> {
+  const definition = signal === 'steer' ? steerSignal : wakeSignal;
   try {
-    await getExternalWorkflowHandle(turnWorkflowId(runId)).signal(steerSignal, { commandId });
+    await getExternalWorkflowHandle(turnWorkflowId(runId)).signal(definition, { commandId });
   } catch (error) {
-    log.info('the turn was over before its steer was shown in its history', {
-      runId,
-      commandId,
-      error: String(error),
-    });
+    log.info('the turn was over before it was told', { signal, runId, commandId, error: String(error) });
   }
 }

@@ -1,19 +1,13 @@
-import {
-  CancellationScope,
-  isCancellation,
-  log,
-  setCurrentDetails,
-  setHandler,
-  upsertSearchAttributes,
-} from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew, isCancellation, log, setHandler } from '@temporalio/workflow';
 import type { RecordActivities } from '../activities/index.js';
-import type { FirstAttempt } from '../domain/send-plan.js';
-import { type AttemptDecision, decideAfterAttempt, type SupervisionVerdict } from '../domain/supervision.js';
-import { announcements, createRecords, runners, supervisor } from './activity-proxies.js';
+import { announcements, runners } from './activity-proxies.js';
 import { describeFailure, failureKindOf } from './failures.js';
-import { cancelUpdate, stateKey, steerSignal, type TurnInput } from './messages.js';
+import { cancelUpdate, steerSignal, type TurnInput, wakeSignal } from './messages.js';
+import { type Finish, runAttempts } from './turn-attempts.js';
+import { TurnState } from './turn-state.js';
 
-type Finish = Extract<AttemptDecision, { kind: 'finish' }>;
+/** How long the end of a run waits for the end of its runner. */
+const lastStopMs = 120_000;
 
 /** How a turn ended, as stored; a failed turn is a result, not a failed workflow. */
 export interface TurnResult {
@@ -23,106 +17,63 @@ export interface TurnResult {
 }
 
 /**
- * One per run: launch, supervise, decide, finish, announce (architecture.md 4.2). Nothing here depends on a steer or a heartbeat: both go from
- * the API to the runner through Postgres, so a turn costs a fixed number of history events however long it lasts.
+ * One per run: launch, supervise, decide, retry or park, finish, announce (architecture.md 4.2). Nothing here depends on a steer or a heartbeat:
+ * both go from the API to the runner through Postgres, so an attempt costs a fixed number of history events however long it lasts.
  */
 export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
   const { runId } = input;
-  const records = createRecords();
-  let steers = 0;
-  let epoch = 0;
-  let jobName: string | null = null;
-  const show = (state: string) => {
-    upsertSearchAttributes([{ key: stateKey, value: state }]);
-    setCurrentDetails(`${state}; attempt ${epoch}; steers ${steers}`);
-  };
-  setHandler(cancelUpdate, async ({ reason }) => ({
-    runId,
-    ...(await records.requestCancel({ runId, reason })),
-  }));
+  const turn = new TurnState(input);
+  setHandler(cancelUpdate, async ({ reason, deadlineMs }) => {
+    const answer = await turn.records.requestCancel({ runId, reason, deadlineMs: deadlineMs ?? null });
+    if (answer.requested) turn.noteCancel();
+    return { runId, ...answer };
+  });
   setHandler(steerSignal, () => {
-    steers += 1;
+    turn.steers += 1;
   });
+  setHandler(wakeSignal, () => turn.wake());
 
-  const finish = await runAttempts();
+  const finish = await attemptsOf(turn);
   return CancellationScope.nonCancellable(async () => {
-    if (finish?.stopRunner === true) await stopBestEffort();
-    const { status, nextCommandIds } = finish === null ? superseded : await end(finish);
+    const { status, nextCommandIds } = finish.kind === 'leave' ? superseded : await end(turn, finish);
     await announcements.announceTurnEnd({ runId, nextCommandIds });
-    show(status);
-    return { runId, status, attempts: epoch };
+    turn.show(status);
+    return { runId, status, attempts: turn.attempt?.epoch ?? 0 };
   });
+}
 
-  async function runAttempts(): Promise<Finish | null> {
-    try {
-      let attempt = input.first ?? (await currentAttempt());
-      if (attempt === null) return null;
-      const { maxAttempts } = attempt;
-      for (;;) {
-        epoch = attempt.epoch;
-        jobName = attempt.jobName;
-        show('running');
-        const decision = await runAttempt(attempt, maxAttempts);
-        if (decision.kind === 'leave') return null;
-        if (decision.kind === 'finish') return decision;
-        show('retrying');
-        log.warn('the attempt is tried again', { runId, epoch, reason: decision.reason });
-        await stop(attempt.jobName);
-        attempt = await records.writeAttempt({ runId, epoch: epoch + 1 });
-      }
-    } catch (error) {
-      return finishAfter(error);
-    }
+async function attemptsOf(turn: TurnState): ReturnType<typeof runAttempts> {
+  try {
+    return await runAttempts(turn);
+  } catch (error) {
+    if (error instanceof ContinueAsNew) throw error;
+    return finishAfter(error);
   }
+}
 
-  /** Where the run stands, for an execution that was not told: null when it has ended. */
-  async function currentAttempt(): Promise<FirstAttempt | null> {
-    const { terminal, attempt } = await records.openTurn({ runId });
-    return terminal ? null : attempt;
-  }
+async function end(turn: TurnState, finish: Finish): ReturnType<RecordActivities['finishTurn']> {
+  const { terminalStatus, failureKind, failureMessage } = finish;
+  const isStopped = finish.stopRunner && (await stopBestEffort(turn));
+  const runnerDeleted = isStopped && terminalStatus === 'cancelled' && turn.attempt?.launcher !== 'external';
+  return turn.records.finishTurn({
+    runId: turn.input.runId,
+    end: { terminalStatus, failureKind, failureMessage, runnerDeleted },
+  });
+}
 
-  async function runAttempt(
-    attempt: { epoch: number; jobName: string; reused: boolean; launcher: string },
-    maxAttempts: number,
-  ): Promise<AttemptDecision> {
-    if (!attempt.reused && attempt.launcher !== 'external') {
-      await runners.launchRunner.executeWithOptions({ summary: `launch ${attempt.jobName}` }, [
-        { runId, epoch: attempt.epoch },
-      ]);
-    }
-    const how = attempt.reused ? 'warm runner' : 'runner';
-    const seen = await supervisor.superviseRunner.executeWithOptions(
-      { summary: `attempt ${attempt.epoch} on ${how} ${attempt.jobName}` },
-      [{ runId, epoch: attempt.epoch }],
+/** The run ends with its cause even if its runner cannot be ended; the next launch of the session proves it gone. */
+async function stopBestEffort(turn: TurnState): Promise<boolean> {
+  if (turn.attempt === null) return false;
+  const { jobName } = turn.attempt;
+  try {
+    await runners.stopRunner.executeWithOptions(
+      { summary: `end ${jobName}`, scheduleToCloseTimeout: lastStopMs },
+      [{ jobName }],
     );
-    const decision = decideAfterAttempt(final(seen.verdict), {
-      epoch: attempt.epoch,
-      maxAttempts,
-      cancelRequested: seen.cancelRequested,
-    });
-    return decision;
-  }
-
-  function stop(job: string): Promise<void> {
-    return runners.stopRunner.executeWithOptions({ summary: `end ${job}` }, [{ jobName: job }]);
-  }
-
-  /** The run ends with its cause even if its runner cannot be ended; the next launch of the session proves it gone. */
-  async function stopBestEffort(): Promise<void> {
-    if (jobName === null) return;
-    try {
-      await stop(jobName);
-    } catch (error) {
-      log.warn('the runner was not ended', { runId, jobName, error: describeFailure(error) });
-    }
-  }
-
-  function end({
-    terminalStatus,
-    failureKind,
-    failureMessage,
-  }: Finish): ReturnType<RecordActivities['finishTurn']> {
-    return records.finishTurn({ runId, end: { terminalStatus, failureKind, failureMessage } });
+    return true;
+  } catch (error) {
+    log.warn('the runner was not ended', { jobName, error: describeFailure(error) });
+    return false;
   }
 }
 
@@ -131,10 +82,6 @@ const superseded: { readonly status: string; readonly nextCommandIds: readonly s
   status: 'superseded',
   nextCommandIds: [],
 };
-
-function final(verdict: SupervisionVerdict): Exclude<SupervisionVerdict, { kind: 'wait' }> {
-  return verdict.kind === 'wait' ? { kind: 'superseded' } : verdict;
-}
 
 /** A turn that could not be run ends with the cause: a cancellation of the workflow itself, or a step that gave up. */
 function finishAfter(error: unknown): Finish {

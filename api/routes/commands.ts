@@ -3,7 +3,12 @@ import { commandRecordSchema, createCommandSchema, outcomeSchema } from '../../c
 import { AgentRunError } from '../../contract/errors.js';
 import { commandIdSchema, runIdSchema } from '../../contract/ids.js';
 import { commandPageSchema } from '../../contract/runners.js';
-import { cancelSchema, type RunRecord, runResultSchema } from '../../contract/runs.js';
+import {
+  cancelObservationSchema,
+  cancelSchema,
+  type RunRecord,
+  runResultSchema,
+} from '../../contract/runs.js';
 import {
   acknowledgeCommand,
   cancelSteer,
@@ -13,9 +18,9 @@ import {
   readCommandPage,
 } from '../../store/commands.js';
 import { getRunResult } from '../../store/run-results.js';
-import { fenced } from '../../store/runner-identity.js';
+import { fenced, requireCurrent } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
-import { cancelRun } from '../cancel-run.js';
+import { cancelRun, observeCancel } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
 import { longPoll } from '../long-poll.js';
 import { defineRoute, ignored, type Route } from '../route.js';
@@ -111,7 +116,7 @@ export function commandRoutes(deps: ApiDeps): Route[] {
       body: ignored,
       data: commandRecordSchema,
       handle: async ({ params: { runId, commandId }, caller }) => {
-        if (caller.kind === 'run') await runnerOf(deps, caller, runId);
+        if (caller.kind === 'run') await requireCurrent(pool, await runnerOf(deps, caller, runId));
         return commandOfRun(runId, commandId, tenantOf(caller));
       },
     }),
@@ -169,16 +174,20 @@ export function commandRoutes(deps: ApiDeps): Route[] {
       params: commandParams,
       query: ignored,
       body: cancelSchema,
-      data: commandRecordSchema,
-      handle: async ({ params: { commandId }, body, caller }) => {
+      data: commandRecordSchema.extend({ cancel: cancelObservationSchema }),
+      handle: async ({ params: { commandId }, body, caller, signal }) => {
         const command = await getCommand(pool, commandId, tenantOf(caller));
         if (command.type === 'turn') {
-          await cancelRun(deps, await getRun(pool, command.runId), body.reason);
-          return getCommand(pool, commandId);
+          const { cancel } = await cancelRun(deps, await getRun(pool, command.runId), body, signal);
+          return { ...(await getCommand(pool, commandId)), cancel };
         }
-        const cancelled = await cancelSteer(pool, command, body.reason);
+        const withdrawn = await cancelSteer(pool, command, body.reason);
         notifier.notify('agentrun_run', command.runId);
-        return cancelled;
+        const { runStatus } = await observeCancel(deps, command.runId, true);
+        return {
+          ...withdrawn,
+          cancel: { requested: command.state !== 'cancelled', observed: [], runStatus },
+        };
       },
     }),
   ];

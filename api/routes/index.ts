@@ -1,5 +1,6 @@
 import type { ApiDeps } from '../deps.js';
 import type { Route } from '../route.js';
+import { agentRequestRoutes } from './agent-requests.js';
 import { commandRoutes } from './commands.js';
 import { healthRoutes } from './health.js';
 import { queueTaskRoutes } from './queue-tasks.js';
@@ -17,6 +18,7 @@ export function routeTable(deps: ApiDeps): Route[] {
     ...sendRoutes(deps),
     ...runRoutes(deps),
     ...commandRoutes(deps),
+    ...agentRequestRoutes(deps),
     ...runnerRunRoutes(deps),
     ...runnerRoutes(deps),
     ...queueTaskRoutes(deps),

@@ -7,10 +7,13 @@ import {
   type QueueTaskRecord,
   queueTaskRecordSchema,
 } from '../../contract/queue.js';
+import { type CancelObservation, cancelObservationSchema, cancelSchema } from '../../contract/runs.js';
 import { isTerminalState } from '../../contract/states.js';
 import { createQueueTask, getQueueTask } from '../../store/queue-tasks.js';
 import type { QueueTaskInput } from '../../workflows/messages.js';
+import { type CancelOrder, cancelRequestOf, observeCancel } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
+import { longPoll } from '../long-poll.js';
 import { defineRoute, ignored, type Route } from '../route.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
 
@@ -65,7 +68,64 @@ export function queueTaskRoutes(deps: ApiDeps): Route[] {
         return getQueueTask(pool, taskId);
       },
     }),
+    defineRoute({
+      method: 'post',
+      path: '/api/v1/queue/tasks/:taskId/cancel',
+      summary:
+        'Ends a task that waits, or asks for the end of its run; a task that has ended is answered as it is.',
+      auth: { api: 'operate' },
+      params,
+      query: ignored,
+      body: cancelSchema,
+      data: queueTaskRecordSchema.extend({ cancel: cancelObservationSchema }),
+      handle: async ({ params: { taskId }, body, caller, signal }) => {
+        const task = await getQueueTask(pool, taskId, tenantOf(caller));
+        const requested = !isTerminalState(task.state) && (await requestCancel(deps, task, body));
+        const after = await untilEnded(deps, taskId, body.waitMs, signal);
+        return { ...after, cancel: await observed(deps, after, requested) };
+      },
+    }),
   ];
+}
+
+/** A task's state follows its run's by a look of its workflow, which wakes nobody here. */
+const lookMs = 250;
+
+async function requestCancel(deps: ApiDeps, task: QueueTaskRecord, order: CancelOrder): Promise<boolean> {
+  const answer = await deps.gateway.cancelTask(workflowInput(task), cancelRequestOf(order));
+  if (answer === 'ended') return false;
+  if (answer.runId !== null) {
+    deps.notifier.notify('agentrun_run', answer.runId);
+    deps.notifier.notify('agentrun_attempt', answer.runId);
+  }
+  return answer.requested;
+}
+
+function untilEnded(
+  deps: ApiDeps,
+  taskId: string,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<QueueTaskRecord> {
+  return longPoll(deps.listener, {
+    channel: 'agentrun_run',
+    key: taskId,
+    waitMs,
+    signal,
+    atLeastEveryMs: lookMs,
+    look: () => getQueueTask(deps.pool, taskId),
+    isDone: (task) => isTerminalState(task.state),
+  });
+}
+
+async function observed(
+  deps: ApiDeps,
+  task: QueueTaskRecord,
+  requested: boolean,
+): Promise<CancelObservation> {
+  const runId = task.latestAttempt?.runId ?? null;
+  if (runId === null) return { requested, observed: [], runStatus: null };
+  return observeCancel(deps, runId, requested);
 }
 
 function workflowInput(task: QueueTaskRecord): QueueTaskInput {

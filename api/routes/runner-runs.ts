@@ -14,7 +14,7 @@ import {
 } from '../../contract/runners.js';
 import { claim, ensureExternalRunner } from '../../store/claims.js';
 import { appendRunnerEvent } from '../../store/events.js';
-import { ingest } from '../../store/ingest.js';
+import { ingest, ingestSpilled } from '../../store/ingest.js';
 import { heartbeat, servedAttempt } from '../../store/leases.js';
 import { storeOutcome } from '../../store/outcomes.js';
 import type { RunnerIdentity } from '../../store/runner-identity.js';
@@ -25,6 +25,7 @@ import { readIngestBody } from '../ndjson-body.js';
 import { defineRoute, ignored, type Route } from '../route.js';
 import { withRunToken } from '../run-token.js';
 import { runnerOf, tenantOf } from '../tenancy.js';
+import { integerQuery } from '../validation.js';
 
 const params = z.object({ runId: runIdSchema });
 
@@ -71,17 +72,22 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
     defineRoute({
       method: 'post',
       path: '/api/v1/runs/:runId/ingest',
-      summary: 'Appends a batch of events, exactly once; an empty one asks for lastAcceptedSeq.',
+      summary:
+        'Appends a batch of events, exactly once; an empty one asks for lastAcceptedSeq. `spilledEpoch`: late events of an earlier attempt.',
       auth: { api: 'operate', run: true },
       params,
-      query: ignored,
+      // Epochs count from 1: without the parameter it is 0.
+      query: z.object({ spilledEpoch: integerQuery({ min: 1, max: 1_000_000, default: 0 }) }),
       body: ignored,
       streamsBody: true,
       data: ingestAnswerSchema,
-      handle: async ({ params: { runId }, caller, raw }) => {
+      handle: async ({ params: { runId }, query: { spilledEpoch }, caller, raw }) => {
         const runner = await runnerOf(deps, caller, runId);
         const { lines, problem } = await readIngestBody(raw);
-        const { answer, refusal } = await ingest(pool, runner, lines);
+        const { answer, refusal } =
+          spilledEpoch === 0
+            ? await ingest(pool, runner, lines)
+            : { answer: await ingestSpilled(pool, runner, spilledEpoch, lines), refusal: null };
         if (answer.accepted > 0) notifier.notify('agentrun_run', runId);
         if (refusal !== null) throw refusal;
         if (problem !== null) {

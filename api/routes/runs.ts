@@ -1,12 +1,19 @@
 import { z } from 'zod';
 import { AgentRunError } from '../../contract/errors.js';
 import { eventPageSchema } from '../../contract/events.js';
-import { runIdSchema } from '../../contract/ids.js';
-import { cancelSchema, createRunSchema, runRecordSchema, runResultSchema } from '../../contract/runs.js';
-import { runnerJobRecordSchema } from '../../contract/sessions.js';
+import { runIdSchema, runnerJobIdSchema } from '../../contract/ids.js';
+import {
+  cancelObservationSchema,
+  cancelSchema,
+  createRunSchema,
+  runRecordSchema,
+  runResultSchema,
+} from '../../contract/runs.js';
+import { runnerJobStatusSchema } from '../../contract/sessions.js';
 import { getCommand } from '../../store/commands.js';
 import { getRunResult } from '../../store/run-results.js';
-import { createRun, getRun, listRunnerJobs } from '../../store/runs.js';
+import { getRunnerJob, listRunnerJobs } from '../../store/runner-jobs.js';
+import { createRun, getRun } from '../../store/runs.js';
 import { cancelRun } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
 import { eventPage, eventPageQuery } from '../event-pages.js';
@@ -81,25 +88,33 @@ export function runRoutes(deps: ApiDeps): Route[] {
     defineRoute({
       method: 'post',
       path: '/api/v1/runs/:runId/cancel',
-      summary: 'Asks for the end of a run; a run that has ended is answered as it is.',
+      summary:
+        'Asks for the end of a run, with what was observed; a run that has ended is answered as it is.',
       auth: { api: 'operate' },
       params,
       query: ignored,
       body: cancelSchema,
-      data: runRecordSchema,
-      handle: async ({ params: { runId }, body, caller }) =>
-        cancelRun(deps, await getRun(pool, runId, tenantOf(caller)), body.reason),
+      data: runRecordSchema.extend({ cancel: cancelObservationSchema }),
+      handle: async ({ params: { runId }, body, caller, signal }) => {
+        const { run, cancel } = await cancelRun(
+          deps,
+          await getRun(pool, runId, tenantOf(caller)),
+          body,
+          signal,
+        );
+        return { ...run, cancel };
+      },
     }),
     defineRoute({
       method: 'get',
       path: '/api/v1/runs/:runId/runner-jobs',
-      summary: 'One row per attempt and the runner that serves it.',
+      summary: 'One row per attempt and the runner that serves it, with how it stands.',
       auth: { api: 'read' },
       params,
       query: z.object({ commandId: textQuery }),
       body: ignored,
       data: z.object({
-        items: z.array(runnerJobRecordSchema),
+        items: z.array(runnerJobStatusSchema),
         count: z.number().int(),
         lastSeq: z.number().int(),
       }),
@@ -107,6 +122,20 @@ export function runRoutes(deps: ApiDeps): Route[] {
         const { lastSeq } = await getRunResult(pool, runId, { tenantId: tenantOf(caller) });
         const items = await listRunnerJobs(pool, runId, commandId);
         return { items, count: items.length, lastSeq };
+      },
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/api/v1/runs/:runId/runner-jobs/:runnerJobId',
+      summary: 'One runner job of a run.',
+      auth: { api: 'read' },
+      params: params.extend({ runnerJobId: runnerJobIdSchema }),
+      query: ignored,
+      body: ignored,
+      data: runnerJobStatusSchema,
+      handle: async ({ params: { runId, runnerJobId }, caller }) => {
+        await getRun(pool, runId, tenantOf(caller));
+        return getRunnerJob(pool, runId, runnerJobId);
       },
     }),
   ];

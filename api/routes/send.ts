@@ -18,6 +18,7 @@ import { getRun, latestRunnerJob } from '../../store/runs.js';
 import { loadSendFacts } from '../../store/send-facts.js';
 import { findSession } from '../../store/sessions.js';
 import { actionDescriptor, pollActions } from '../action-descriptors.js';
+import { type NamedAnswer, namedAnswer } from '../answers.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
 import { defineRoute, ignored, type Route } from '../route.js';
@@ -37,8 +38,9 @@ export function sendRoutes(deps: ApiDeps): Route[] {
       body: sendSchema,
       data: z.union([sendAnswerSchema, sendPlanSchema]),
       handle: async ({ params: { sessionId }, body, caller, trace }) => {
-        const request = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
-        const owner = await ownerOf(deps, caller, request);
+        const said = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
+        const owner = await ownerOf(deps, caller, said);
+        const request = { ...said, named: await namedAnswer(deps.pool, sessionId, body) };
         return body.dryRun ? planSend(deps, request) : send(deps, request, owner, trace.traceparent);
       },
     }),
@@ -51,6 +53,8 @@ interface SendRequest {
   readonly payload: CommandPayload;
   /** The run body; its session is the one of the path. */
   readonly run: SendRun | undefined;
+  /** The answer to a request of the agent, if it is one. */
+  readonly named: NamedAnswer | null;
 }
 
 function payloadOf(body: SendBody): CommandPayload {
@@ -74,7 +78,7 @@ function runOf(body: SendBody, sessionId: string): SendRun | undefined {
 async function ownerOf(
   deps: ApiDeps,
   caller: Caller,
-  { sessionId, run }: SendRequest,
+  { sessionId, run }: Pick<SendRequest, 'sessionId' | 'run'>,
 ): Promise<{ tenantId: string; projectId: string }> {
   requireTenant(caller, run?.tenantId);
   const unknown = new AgentRunError(
@@ -93,7 +97,7 @@ async function ownerOf(
 
 async function send(
   deps: ApiDeps,
-  { sessionId, body, payload, run }: SendRequest,
+  { sessionId, body, payload, run, named }: SendRequest,
   owner: { tenantId: string; projectId: string },
   traceparent: string,
 ): Promise<SendAnswer> {
@@ -102,12 +106,16 @@ async function send(
     sessionId,
     route: `POST /api/v1/sessions/${sessionId}/send`,
     idempotencyKey: body.commandIdempotencyKey ?? body.idempotencyKey ?? null,
-    body: {
-      payload,
-      whenBusy: body.whenBusy,
-      createRunnerJob: body.createRunnerJob,
-      ...(run === undefined ? {} : { run }),
-    },
+    body:
+      named === null
+        ? {
+            payload,
+            whenBusy: body.whenBusy,
+            createRunnerJob: body.createRunnerJob,
+            ...(run === undefined ? {} : { run }),
+            ...(body.deadlineAt === undefined ? {} : { deadlineAt: body.deadlineAt }),
+          }
+        : { answer: named.answer },
     runId: null,
     traceparent,
   });
@@ -132,11 +140,16 @@ async function send(
 }
 
 /** The plan (contract.md 3.6.6), by the function that decides the real send. */
-async function planSend(deps: ApiDeps, { sessionId, body, payload, run }: SendRequest): Promise<SendPlan> {
+async function planSend(deps: ApiDeps, request: SendRequest): Promise<SendPlan> {
+  if (request.named !== null) return planAnswer(deps, request.sessionId, request.named);
+  const { sessionId, body, payload, run } = request;
   const { facts } = await loadSendFacts(deps.pool, sessionId, false);
   const verdict = decideSend(facts, body.whenBusy);
   if (verdict.kind === 'refuse') throw new AgentRunError(verdict.failureKind, verdict.message);
   const steers = verdict.kind === 'steer';
+  if (!steers && body.deadlineAt !== undefined && Date.parse(body.deadlineAt) <= Date.now()) {
+    throw new AgentRunError('schema-invalid', 'deadlineAt: expected a time in the future');
+  }
   const runBody = run ?? { sessionRef: { sessionId } };
   const decision = steers ? 'steer' : 'turn';
   const turnRequest = {
@@ -178,19 +191,56 @@ async function planSend(deps: ApiDeps, { sessionId, body, payload, run }: SendRe
             valuesPrinted: false,
           },
         }),
-    next: {
-      confirm: actionDescriptor({
-        action: 'send-session',
-        operation: 'send',
-        resourceKind: 'session',
-        resourceName: sessionId,
-        sessionId,
-        inputKind: 'prompt',
-      }),
-      note: 'Send the same without dryRun; the session decides steer or turn by what is stored then.',
-    },
+    next: nextStep(
+      sessionId,
+      'Send the same without dryRun; the session decides steer or turn by what is stored then.',
+    ),
     valuesPrinted: false,
   };
+}
+
+async function planAnswer(
+  deps: ApiDeps,
+  sessionId: string,
+  { request, answer }: NamedAnswer,
+): Promise<SendPlan> {
+  if (request.state !== 'pending') {
+    throw new AgentRunError(
+      'conflict',
+      `request ${request.requestId} cannot be answered any more: it is ${request.state}`,
+    );
+  }
+  return {
+    action: 'session-send-plan',
+    dryRun: true,
+    mutation: false,
+    sessionId,
+    decision: 'answer',
+    queued: false,
+    internalCommandType: 'answer',
+    activeBefore: await activeTurn(deps, request.runId),
+    request: {
+      method: 'POST',
+      path: `/api/v1/sessions/${encodeURIComponent(sessionId)}/send`,
+      commandType: 'answer',
+      payloadBytes: jsonBytes(answer),
+      valuesPrinted: false,
+    },
+    next: nextStep(sessionId, 'Send the same without dryRun; the first answer counts.'),
+    valuesPrinted: false,
+  };
+}
+
+function nextStep(sessionId: string, note: string): SendPlan['next'] {
+  const confirm = actionDescriptor({
+    action: 'send-session',
+    operation: 'send',
+    resourceKind: 'session',
+    resourceName: sessionId,
+    sessionId,
+    inputKind: 'prompt',
+  });
+  return { confirm, note };
 }
 
 async function activeTurn(deps: ApiDeps, runId: string): Promise<ActiveBefore> {

@@ -3,7 +3,7 @@ import { commandRecordSchema } from '../../contract/commands.js';
 import { AgentRunError } from '../../contract/errors.js';
 import { type EventType, eventPageSchema } from '../../contract/events.js';
 import { runIdSchema, sessionIdSchema } from '../../contract/ids.js';
-import { runRecordSchema } from '../../contract/runs.js';
+import { cancelObservationSchema, runRecordSchema } from '../../contract/runs.js';
 import {
   controlBodySchema,
   createSessionSchema,
@@ -12,6 +12,7 @@ import {
   readMarkSchema,
   sessionViewSchema,
 } from '../../contract/sessions.js';
+import { sessionSupervisor } from '../../domain/supervisor-view.js';
 import { getCommand } from '../../store/commands.js';
 import { emptyEventPage, readEvents } from '../../store/events.js';
 import { getRunResult } from '../../store/run-results.js';
@@ -26,6 +27,7 @@ import { requireTenant, tenantOf } from '../tenancy.js';
 import { textQuery } from '../validation.js';
 
 const params = z.object({ sessionId: sessionIdSchema });
+const cancelled = { cancel: cancelObservationSchema };
 const tracePageQuery = eventPageQuery.extend({
   runId: textQuery.pipe(runIdSchema.optional()),
 });
@@ -61,7 +63,7 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
     defineRoute({
       method: 'get',
       path: '/api/v1/sessions/:sessionId',
-      summary: 'A session as one reader sees it, with the liveness of its turn.',
+      summary: 'A session as one reader sees it, with how its active or last turn stands.',
       auth: { api: 'read' },
       params,
       query: z.object({ readerId: textQuery }),
@@ -77,7 +79,10 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
         const runId = summary.activeRunId ?? summary.lastRunId;
         if (runId === null) return summary;
         try {
-          return { ...summary, liveness: (await getRunResult(pool, runId)).liveness };
+          // Run and command belong together: the result is of the run's own prompt (contract.md oddity 14).
+          const result = await getRunResult(pool, runId);
+          const supervisor = sessionSupervisor(summary, result);
+          return { ...summary, liveness: result.liveness, supervisor };
         } catch (error) {
           // The summary is of use without it (contract.md 3.4, step 6).
           deps.logger.warn({ cause: error, sessionId, runId }, 'the liveness of a session cannot be read');
@@ -140,8 +145,12 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
       params,
       query: ignored,
       body: controlBodySchema,
-      data: z.union([readMarkSchema, commandRecordSchema, runRecordSchema]),
-      handle: async ({ params: { sessionId }, body, caller }) => {
+      data: z.union([
+        readMarkSchema,
+        commandRecordSchema.extend(cancelled),
+        runRecordSchema.extend(cancelled),
+      ]),
+      handle: async ({ params: { sessionId }, body, caller, signal }) => {
         const tenantId = tenantOf(caller);
         if (body.action === 'read')
           return markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantId);
@@ -149,8 +158,10 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
         if (session.activeRunId === null) {
           throw new AgentRunError('conflict', `session ${sessionId} has no active turn to cancel`);
         }
-        const run = await cancelRun(deps, await getRun(pool, session.activeRunId), body.reason);
-        return session.activeCommandId === null ? run : getCommand(pool, session.activeCommandId);
+        const { run, cancel } = await cancelRun(deps, await getRun(pool, session.activeRunId), body, signal);
+        const record =
+          session.activeCommandId === null ? run : await getCommand(pool, session.activeCommandId);
+        return { ...record, cancel };
       },
     }),
   ];

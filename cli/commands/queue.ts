@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { quickRetry } from '../../client/index.js';
 import { queueTaskRecordSchema } from '../../contract/queue.js';
 import { findApi } from '../api-access.js';
 import { exitCodes } from '../exit-codes.js';
@@ -37,7 +38,7 @@ export function addQueueCommands(program: Command, run: Run): void {
         async () => {
           const output = createOutput(command.optsWithGlobals().json === true);
           const { title, session, workspace } = options;
-          const task = await findApi().client.request(
+          const task = await findApi(output).client.request(
             queueTaskRecordSchema,
             'POST',
             ['api', 'v1', 'queue', 'tasks'],
@@ -71,11 +72,11 @@ export function addQueueCommands(program: Command, run: Run): void {
         command,
         async () => {
           const output = createOutput(command.optsWithGlobals().json === true);
-          const task = await findApi().client.request(
+          const task = await findApi(output).client.request(
             queueTaskRecordSchema,
             'POST',
             ['api', 'v1', 'queue', 'tasks', taskId, 'dispatch'],
-            { body: {}, retry: { attempts: 3, baseDelayMs: 500, maxDelayMs: 4_000 } },
+            { body: {}, retry: quickRetry },
           );
           output.data(task);
           output.line(

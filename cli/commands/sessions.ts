@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { ApiError } from '../../client/index.js';
+import { ApiError, quickRetry } from '../../client/index.js';
 import { sendAnswerSchema, sendPlanSchema, sessionRecordSchema } from '../../contract/sessions.js';
 import type { ApiAccess } from '../api-access.js';
 import { findApi } from '../api-access.js';
@@ -31,6 +31,7 @@ const sendOptions = {
   prompt: '<text>',
   whenBusy: '--when-busy',
   idempotencyKey: '--key',
+  deadlineAt: '--deadline-at',
 };
 const watchOptions = { sessionId: '<sessionId>', 'query.runId': '--after', 'query.afterSeq': '--after' };
 
@@ -58,15 +59,20 @@ export function addSessionCommands(program: Command, run: Run): void {
             ...(options.repository === undefined ? {} : { repository: options.repository }),
             ...(options.ref === undefined ? {} : { ref: options.ref }),
           };
-          const created = await findApi().client.request(createdSchema, 'POST', ['api', 'v1', 'sessions'], {
-            body: {
-              ...(options.id === undefined ? {} : { sessionId: options.id }),
-              tenantId: options.tenant,
-              projectId: options.project,
-              backendProfile: options.backend,
-              ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+          const created = await findApi(output).client.request(
+            createdSchema,
+            'POST',
+            ['api', 'v1', 'sessions'],
+            {
+              body: {
+                ...(options.id === undefined ? {} : { sessionId: options.id }),
+                tenantId: options.tenant,
+                projectId: options.project,
+                backendProfile: options.backend,
+                ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+              },
             },
-          });
+          );
           output.data(created);
           output.remark(created.action);
           output.line(created.session.sessionId);
@@ -87,6 +93,7 @@ export function addSessionCommands(program: Command, run: Run): void {
       '--key <idempotencyKey>',
       'a repeat with the same key is answered, not sent again; default: a random one',
     )
+    .option('--deadline-at <time>', 'end the turn that this begins at this time (ISO 8601)')
     .option('--watch', 'show the events until the turn has ended')
     .action((sessionId: string, words: string[], options: SendOptions, command: Command) =>
       run(command, () => send(sessionId, words.join(' '), options, createOutput(isJson(command))), {
@@ -116,15 +123,17 @@ interface SendOptions {
   readonly dryRun?: boolean;
   readonly whenBusy: string;
   readonly key?: string;
+  readonly deadlineAt?: string;
   readonly watch?: boolean;
 }
 
 async function send(sessionId: string, text: string, options: SendOptions, output: Output): Promise<number> {
-  const access = findApi();
+  const access = findApi(output);
   const body = {
     prompt: text,
     whenBusy: options.whenBusy,
     idempotencyKey: options.key ?? `cli-${randomUUID()}`,
+    ...(options.deadlineAt === undefined ? {} : { deadlineAt: options.deadlineAt }),
     ...(options.dryRun === true ? { dryRun: true } : {}),
   };
   const path = ['api', 'v1', 'sessions', sessionId, 'send'];
@@ -137,7 +146,7 @@ async function send(sessionId: string, text: string, options: SendOptions, outpu
   // The key makes the repeat safe: the second answer is the first one's.
   const answer = await access.client.request(sendAnswerSchema, 'POST', path, {
     body,
-    retry: { attempts: 3, baseDelayMs: 500, maxDelayMs: 4_000 },
+    retry: quickRetry,
   });
   output.data(answer);
   output.line(
@@ -156,7 +165,7 @@ interface WatchCommandOptions {
 }
 
 async function watch(sessionId: string, options: WatchCommandOptions, output: Output): Promise<number> {
-  const access = findApi();
+  const access = findApi(output);
   const file = new WatchCursorFile(access.dataDir, sessionId);
   const given = options.after === undefined ? undefined : parseCursor(options.after);
   if (options.after !== undefined && given === undefined) {
@@ -192,7 +201,7 @@ async function follow(
       onEvents: (events, cursor) => {
         file.write(cursor);
         output.data(...events);
-        output.line(...events.flatMap(eventLines));
+        output.line(...events.flatMap((event) => eventLines(event, sessionId)));
       },
       onWaiting: (reason) => {
         output.remark(reason === null ? 'the API is back' : `the API does not answer (${reason}); waiting`);

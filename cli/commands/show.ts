@@ -16,7 +16,7 @@ export function addShowCommand(program: Command, run: Run): void {
         command,
         async () => {
           const output = createOutput(command.optsWithGlobals().json === true);
-          const { client } = findApi();
+          const { client } = findApi(output);
           const record = await client.request(z.looseObject({}), 'GET', ['api', 'v1', ...routeOf(id)]);
           const shown = id.startsWith('run_')
             ? {

@@ -83,7 +83,7 @@ async function watchAndSteer(
   let steer: Promise<string> | undefined;
   const delivered = new Set<string>();
   const onEvent = (event: RunEvent): void => {
-    for (const line of eventLines(event)) print(line);
+    for (const line of eventLines(event, turn.sessionId)) print(line);
     const { commandId } = event.payload;
     if (event.type === 'user_message' && typeof commandId === 'string') delivered.add(commandId);
     if (steer === undefined && isTimeToSteer(event, turn.scripted)) {

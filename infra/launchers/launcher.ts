@@ -1,4 +1,5 @@
 import type { Workspace } from '../../contract/runs.js';
+import type { ProcessFate } from '../../domain/supervision.js';
 
 /** An attempt that is to get a runner. */
 export interface RunnerLaunch {
@@ -21,6 +22,8 @@ export interface Launcher {
   launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void>;
   /** Asks the runner to end, ends it after `graceMs`, and answers when it is proven gone. */
   stop(jobName: string, graceMs: number): Promise<void>;
-  /** Whether the runner's own process or pod is there; undefined when it was not launched (yet). */
-  isAlive(jobName: string): Promise<boolean | undefined>;
+  /** Whether the runner's own process or pod is there, and if not, why; `unknown` when it was not launched (yet). */
+  fate(jobName: string): Promise<ProcessFate>;
+  /** Calls `onChange` soon after the fate of the runner may have changed, until the returned function is called. It must not throw. */
+  watch(jobName: string, onChange: () => void): () => void;
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { LaunchSpec } from '../../contract/runners.js';
+import type { ProcessFate } from '../../domain/supervision.js';
 import { childEnvironment } from '../config/child-environment.js';
 import { packageRoot } from '../config/package-root.js';
 import { readPidFile, readPidFileAs, writePidFile } from '../processes/pid-file.js';
@@ -18,6 +19,7 @@ import {
 import type { Launcher, RunnerLaunch } from './launcher.js';
 import { runnerFolders, sessionFolders } from './local-folders.js';
 import { prepareWorkspace } from './prepare-workspace.js';
+import { ProcessWatch } from './process-watch.js';
 
 export interface ProcessLauncherSettings {
   readonly dataDir: string;
@@ -35,6 +37,7 @@ export class ProcessLauncher implements Launcher {
   readonly kind = 'process';
   readonly #settings: ProcessLauncherSettings;
   readonly #launching = new Map<string, Promise<void>>();
+  readonly #watch = new ProcessWatch((jobName) => this.#fateOf(jobName).state);
 
   constructor(settings: ProcessLauncherSettings) {
     this.#settings = settings;
@@ -86,11 +89,17 @@ export class ProcessLauncher implements Launcher {
       AGENTRUN_AGENT_HOST_PID_FILE: folders.agentHostPidFile,
       HOME: session.agentHome,
     });
-    const supervisor = await this.#start('supervisor', folders.supervisorLog, folders.supervisorPidFile, {
-      AGENTRUN_LAUNCH_FILE: folders.launchFile,
-      AGENTRUN_PID_FILE: folders.supervisorPidFile,
-      AGENTRUN_LOG_LEVEL: this.#settings.logLevel,
-    });
+    const supervisor = await this.#start(
+      'supervisor',
+      folders.supervisorLog,
+      folders.supervisorPidFile,
+      {
+        AGENTRUN_LAUNCH_FILE: folders.launchFile,
+        AGENTRUN_PID_FILE: folders.supervisorPidFile,
+        AGENTRUN_LOG_LEVEL: this.#settings.logLevel,
+      },
+      () => this.#watch.changed(launch.jobName),
+    );
     // Unlike the pid files, which the programs remove when they end in order, this stays: the job name is used up.
     await writeFile(folders.launchedFile, JSON.stringify({ agentHost, supervisor }), { mode: 0o600 });
   }
@@ -100,6 +109,7 @@ export class ProcessLauncher implements Launcher {
     logFile: string,
     pidFile: string,
     environment: Record<string, string>,
+    onExit: () => void = () => undefined,
   ): Promise<ProcessIdentity | undefined> {
     const log = await open(logFile, 'a', 0o600);
     try {
@@ -112,6 +122,7 @@ export class ProcessLauncher implements Launcher {
         child.once('spawn', resolve);
         child.once('error', reject);
       });
+      child.once('exit', onExit);
       child.unref();
       // The program writes the same file itself; written here too, a worker that dies now still leaves a trace of it.
       const identity = child.pid === undefined ? undefined : readProcessIdentity(child.pid);
@@ -132,9 +143,19 @@ export class ProcessLauncher implements Launcher {
     for (const child of host?.children ?? []) await end(child, 0, jobName);
   }
 
-  async isAlive(jobName: string): Promise<boolean | undefined> {
+  fate(jobName: string): Promise<ProcessFate> {
+    return Promise.resolve(this.#fateOf(jobName));
+  }
+
+  watch(jobName: string, onChange: () => void): () => void {
+    return this.#watch.watch(jobName, onChange);
+  }
+
+  /** Why a process ended nobody tells here: the kernel's out-of-memory killer leaves the same signal as any other. */
+  #fateOf(jobName: string): ProcessFate {
     const supervisor = supervisorOf(runnerFolders(this.#settings.dataDir, jobName));
-    return supervisor === undefined ? undefined : isSameProcessAlive(supervisor);
+    if (supervisor === undefined) return { state: 'unknown' };
+    return isSameProcessAlive(supervisor) ? { state: 'alive' } : { state: 'gone', cause: null };
   }
 }
 

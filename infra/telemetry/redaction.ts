@@ -1,10 +1,8 @@
 import type { JsonValue } from '../../contract/json.js';
+import { type SecretPattern, secretPattern, shortestSecretLength } from './secret-patterns.js';
 
 /** What stands in the place of a secret. */
 export const redacted = '[redacted]';
-
-/** A value shorter than this is not searched for: it would blank out ordinary words. */
-const shortestSecretLength = 6;
 
 /** Shapes of credentials that may come from outside, for example in the body of a provider's error (agents.md 2.1). */
 const secretShapes: readonly RegExp[] = [
@@ -15,7 +13,10 @@ const secretShapes: readonly RegExp[] = [
   /\b(Bearer\s+)[A-Za-z0-9._~+/-]{16,}=*/gi,
 ];
 
-/** Removes known secret values, and what looks like a credential, from text and JSON. */
+/**
+ * Removes known secret values, and what looks like a credential, from text and JSON. A known value is found raw, base64, hex, URL- and
+ * JSON-escaped, and in telling pieces (`secretPattern`).
+ */
 export interface Redactor {
   /** Makes a value known as a secret. Empty and very short values are ignored. */
   add(secret: string | undefined): void;
@@ -28,23 +29,26 @@ export interface Redactor {
 
 /** A redactor that knows `secrets`; more can be added while it is in use, such as a refreshed token. */
 export function createRedactor(secrets: readonly (string | undefined)[] = []): Redactor {
-  const known = new Set<string>();
+  const known = new Map<string, SecretPattern>();
 
   const add = (secret: string | undefined): void => {
     const value = secret?.trim() ?? '';
-    if (value.length >= shortestSecretLength) known.add(value);
+    if (value.length >= shortestSecretLength && !known.has(value)) known.set(value, secretPattern(value));
   };
 
-  const rotating = new Map<string, readonly string[]>();
+  const rotating = new Map<string, readonly { secret: string; pattern: SecretPattern }[]>();
   const rotate = (name: string, secret: string): void => {
     const [current] = rotating.get(name) ?? [];
-    if (current !== secret) rotating.set(name, current === undefined ? [secret] : [secret, current]);
+    if (secret.length < shortestSecretLength || current?.secret === secret) return;
+    const renewed = { secret, pattern: secretPattern(secret) };
+    rotating.set(name, current === undefined ? [renewed] : [renewed, current]);
   };
 
   const text = (input: string): string => {
     let output = input;
-    for (const secret of [...known, ...[...rotating.values()].flat()])
-      if (output.includes(secret)) output = output.replaceAll(secret, redacted);
+    for (const pattern of known.values()) output = pattern.replace(output, redacted);
+    for (const kept of rotating.values())
+      for (const { pattern } of kept) output = pattern.replace(output, redacted);
     for (const shape of secretShapes) {
       output = output.replace(shape, (_match, prefix: unknown) =>
         typeof prefix === 'string' ? `${prefix}${redacted}` : redacted,

@@ -1,5 +1,14 @@
 import { readFileSync } from 'node:fs';
-import { createLocalJWKSet, errors, importJWK, type JWK, type JWTPayload, jwtVerify, SignJWT } from 'jose';
+import {
+  createLocalJWKSet,
+  errors,
+  importJWK,
+  type JWK,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+  SignJWT,
+} from 'jose';
 import { z } from 'zod';
 import { AgentRunError } from '../../contract/errors.js';
 import {
@@ -27,6 +36,8 @@ const keySchema = z.object({
 });
 type Key = z.infer<typeof keySchema>;
 const keySetSchema = z.object({ keys: z.array(keySchema).min(1) });
+/** A key is found by its kid: two of one name would make every token of theirs worthless. */
+const hasOneKeyPerKid = (keys: readonly Key[]) => new Set(keys.map(({ kid }) => kid)).size === keys.length;
 const isPrivate = (key: Key): key is Key & { d: string } => key.d !== undefined;
 
 export interface SignedToken {
@@ -39,7 +50,7 @@ type SigningKey = Awaited<ReturnType<typeof importJWK>>;
 
 /**
  * Makes and checks the ES256 tokens of runners (decisions.md, Auth). The first private key of the set signs; every key verifies, found by
- * `kid`, so that a key can be rotated: add the new one, put it first, remove the old one.
+ * `kid`, so that a key can be rotated: add the new one at the end everywhere, put it first, wait for the life of the longest token, remove the old one.
  */
 export class RunnerTokens {
   readonly #signWith: { key: SigningKey; kid: string } | undefined;
@@ -65,6 +76,7 @@ export class RunnerTokens {
     const parsed = keySetSchema.safeParse(jwks);
     if (!parsed.success) throw new Error('expected a JSON Web Key Set with P-256 keys, each with a kid');
     const { keys } = parsed.data;
+    if (!hasOneKeyPerKid(keys)) throw new Error('expected a JSON Web Key Set whose keys differ in their kid');
     const signing = keys.find(isPrivate);
     const signWith =
       signing === undefined
@@ -106,6 +118,12 @@ export class RunnerTokens {
     return this.#verify(token, tokenAudiences.run, runClaimsSchema);
   }
 
+  /** By kid only: without one, a set that holds one key would take what another set has signed for no key. */
+  readonly #keyOf: JWTVerifyGetKey = (header, token) => {
+    if (header.kid === undefined) throw new errors.JWKSNoMatchingKey();
+    return this.#keys(header, token);
+  };
+
   async #sign(
     payload: JWTPayload,
     audience: string,
@@ -132,7 +150,7 @@ export class RunnerTokens {
   ): Promise<z.output<Claims>> {
     let payload: JWTPayload;
     try {
-      const verified = await jwtVerify(token, this.#keys, {
+      const verified = await jwtVerify(token, this.#keyOf, {
         algorithms: [algorithm],
         audience,
         requiredClaims: ['exp', 'aud', 'sub'],

@@ -1,5 +1,6 @@
 import type { DriverCapabilities } from '../../contract/runners.js';
-import { CodexDriver, codexCapabilities } from './codex/codex-driver.js';
+import { codexCapabilities } from './codex/codex-capabilities.js';
+import { CodexDriver } from './codex/codex-driver.js';
 import { CommandDriver, commandCapabilities } from './command/command-driver.js';
 import type { AgentDriver, DriverContext } from './driver.js';
 

@@ -30,9 +30,9 @@ export interface TurnEnd {
 
 /** What a thread held when it was opened: what later attempts decide by (architecture.md 5, "Delivered is not accepted"). */
 export interface ThreadHistory {
-  /** Ids of our messages that are in the thread; null when this kind of agent keeps none. */
+  /** Ids of our messages that are in the thread; null when this kind of agent keeps none, or when the thread is too long to be read far enough. */
   readonly messageIds: ReadonlySet<string> | null;
-  /** The newest turn: how it stands in the agent's own records, which of our messages it holds, and its items as events. */
+  /** The newest turn that holds a message of ours: how it stands in the agent's own records, which of our messages it holds, and its items as events. */
   readonly lastTurn: {
     readonly end: TurnEnd;
     readonly messageIds: ReadonlySet<string>;
@@ -75,7 +75,7 @@ export interface DriverContext {
   readonly agentHomeDirectory: string;
   /** The provider as the agent sees it: the proxy's address and a placeholder for the key. */
   readonly provider: { readonly baseUrl: string; readonly placeholderKey: string; readonly model: string };
-  /** The proxy's last observation, for the classification of errors; null before the first request. */
+  /** What the proxy saw of the last request to a model, for the classification of errors; null before the first one of a turn. */
   readonly lastObservation: () => ProxyObservation | null;
 }
 
@@ -97,14 +97,14 @@ export interface AgentDriver {
     approvalPolicy: ApprovalPolicy;
     readHistory: boolean;
   }): Promise<OpenedThread>;
-  /** Makes room in the thread's context before a turn, where the agent can; bounded. */
+  /** Makes room in the thread's context before a turn, where the agent can; bounded. A failure is logged, not thrown. */
   compact(): Promise<void>;
   /** Starts a turn and answers its id as soon as the agent has it. */
   prompt(messageId: string, payload: CommandPayload): Promise<{ turnId: string }>;
   steer(messageId: string, payload: CommandPayload): Promise<SteerAnswer>;
   /** Hands the answer to a request of {@link DriverListener.onRequest} to the agent. One that nobody waits for any more is ignored. */
   answer(requestId: string, resolution: AgentRequestResolution): Promise<void>;
-  /** Asks the turn to end; the end comes through the listener. Without an active turn it does nothing. */
+  /** Asks the turn, or a `compact` that runs, to end; the end of a turn comes through the listener. Without an active turn it does nothing. */
   interrupt(): Promise<void>;
   /** Ends what the agent left running in the background. */
   cleanUp(): Promise<void>;

@@ -2,32 +2,43 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import {
   createServer,
   Agent as HttpAgent,
-  request as httpRequest,
   type IncomingMessage,
   type Server,
   type ServerResponse,
 } from 'node:http';
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { Agent as HttpsAgent } from 'node:https';
 import type { Socket } from 'node:net';
-import { downstreamHeaders, resetTimeMs, upstreamHeaders } from './proxied-headers.js';
+import { z } from 'zod';
+import { ProxiedExchange, type ProxyTimings, proxyTimings } from './proxied-exchange.js';
 import type { ProxyObservation } from './proxy-observation.js';
-import { ResponseObserver } from './response-observer.js';
+import { refuse } from './refusal.js';
+import { Stall } from './stall.js';
+
+const modelsPath = '/v1/models';
 
 /** What an agent may ask of the provider (agents.md, architecture.md 7). */
 const allowed: ReadonlySet<string> = new Set([
   'POST /v1/responses',
   'POST /v1/responses/compact',
-  'GET /v1/models',
+  `GET ${modelsPath}`,
 ]);
-const maxRequestBytes = 64 * 1024 * 1024;
-/** A backstop behind the agent's own idle limit of 90 s. */
-const upstreamIdleMs = 600_000;
+/** Of a request whose model is looked at, this much is held in memory. */
+const maxInspectedBytes = 64 * 1024 * 1024;
+/**
+ * The agent tries again what had no answer, request and stream each (codex-config.ts): nine times the limit in all. After so many silences in a row
+ * within a turn it is answered at once, so that a dead provider ends the turn in about two limits.
+ */
+const maxSilences = 2;
+const modelSchema = z.looseObject({ model: z.string() });
 
 export interface ProviderProxyOptions {
   /** The provider's base address, with its own `/v1` or whatever it has. */
   readonly upstreamBaseUrl: string;
   /** The provider's key. */
   readonly key: string;
+  /** Models that may be asked for; any when it is left out. */
+  readonly allowedModels?: readonly string[];
+  readonly timings?: ProxyTimings;
   /** Called once per forwarded request, before the agent can see the end of the answer. */
   readonly onObservation: (observation: ProxyObservation) => void;
   /** Bytes of an answer passed: the model is at work. */
@@ -47,9 +58,11 @@ export class ProviderProxy {
   readonly #upstream: URL;
   readonly #agent: HttpAgent;
   readonly #sockets = new Set<Socket>();
-  readonly #active = new Set<{ readonly unfinished: () => boolean; readonly abort: () => void }>();
+  readonly #active = new Set<ProxiedExchange>();
   #turnOpen = false;
   #lastObservation: ProxyObservation | null = null;
+  /** Requests of this turn, one after another, to which the provider said nothing. */
+  #silences = 0;
   #baseUrl = '';
 
   constructor(options: ProviderProxyOptions) {
@@ -72,6 +85,7 @@ export class ProviderProxy {
     return this.#baseUrl;
   }
 
+  /** The last request to a model within the open turn; null before the first one has ended. */
   get lastObservation(): ProxyObservation | null {
     return this.#lastObservation;
   }
@@ -93,12 +107,13 @@ export class ProviderProxy {
   openTurn(): void {
     this.#turnOpen = true;
     this.#lastObservation = null;
+    this.#silences = 0;
   }
 
   /** From now on 403; requests whose answer has not been told to its end are cut. */
   closeTurn(): void {
     this.#turnOpen = false;
-    for (const exchange of this.#active) if (exchange.unfinished()) exchange.abort();
+    for (const exchange of this.#active) if (exchange.unfinished) exchange.abort();
   }
 
   async close(): Promise<void> {
@@ -123,7 +138,9 @@ export class ProviderProxy {
       refuse(response, 403, 'agentrun_path', `${request.method} ${path.slice(0, 200)} is not allowed`);
       return;
     }
-    this.#forward(request, response, path);
+    if (request.method === 'POST' && this.#options.allowedModels !== undefined)
+      this.#forwardAllowedModel(request, response, path);
+    else this.#forward(request, response, path, null);
   }
 
   #isAuthorized(request: IncomingMessage): boolean {
@@ -134,107 +151,68 @@ export class ProviderProxy {
     return timingSafeEqual(given, expected);
   }
 
-  #forward(request: IncomingMessage, response: ServerResponse, path: string): void {
-    const startedAt = performance.now();
-    const target = this.#target(request.url ?? '');
-    let observer = new ResponseObserver(undefined);
-    let status: number | null = null;
-    let resetAtMs: number | null = null;
-    let reported = false;
-
-    const report = (ended: ProxyObservation['ended'], errorMessage?: string): void => {
-      if (reported) return;
-      reported = true;
-      const observation: ProxyObservation = {
-        path,
-        status,
-        model: observer.model,
-        usage: observer.usage,
-        errorCode: observer.errorCode,
-        errorMessage: errorMessage ?? observer.errorMessage,
-        resetAtMs,
-        ended,
-        durationMs: Math.round(performance.now() - startedAt),
-      };
-      this.#lastObservation = observation;
-      this.#options.onObservation(observation);
-    };
-
-    const send = target.protocol === 'https:' ? httpsRequest : httpRequest;
-    const upstream = send(target, {
-      method: request.method,
-      headers: upstreamHeaders(request.headers, this.#options.key),
+  #forward(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer | null): void {
+    if (path !== modelsPath && this.#silences >= maxSilences) {
+      const message = `the provider was silent ${maxSilences} times in a row`;
+      this.#observed(path, refusedObservation(path, 'upstream-silent', null, message));
+      request.resume();
+      refuse(response, 504, 'agentrun_upstream_silent', message);
+      return;
+    }
+    const exchange = new ProxiedExchange(request, response, body, {
+      target: this.#target(request.url ?? ''),
+      path,
+      key: this.#options.key,
       agent: this.#agent,
-    });
-    const exchange = {
-      unfinished: () => !observer.finished,
-      abort: () => {
-        report('client-left');
-        upstream.destroy();
-        response.destroy();
+      timings: this.#options.timings ?? proxyTimings,
+      onObservation: (observation) => this.#observed(path, observation),
+      onProgress: () => {
+        this.#silences = 0;
+        this.#options.onProgress();
       },
-    };
-    this.#active.add(exchange);
-    response.on('close', () => {
-      this.#active.delete(exchange);
-      if (response.writableFinished) return;
-      // The agent left, or we cut it because the provider did: either way nobody reads on.
-      report('client-left');
-      upstream.destroy();
+      log: this.#options.log,
     });
-    upstream.setTimeout(upstreamIdleMs, () =>
-      upstream.destroy(new Error('the provider was silent for too long')),
-    );
-    upstream.on('error', (error: Error) => {
-      if (response.headersSent || response.destroyed) {
-        report(response.destroyed ? 'client-left' : 'upstream-lost', error.message);
-        response.destroy();
+    this.#active.add(exchange);
+    response.on('close', () => this.#active.delete(exchange));
+  }
+
+  /** Reads the body for its model before anything of it goes out. */
+  #forwardAllowedModel(request: IncomingMessage, response: ServerResponse, path: string): void {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    const stalled = new Stall(() => request.destroy());
+    const { clientMs } = this.#options.timings ?? proxyTimings;
+    stalled.within(clientMs);
+    request.on('close', () => stalled.stop());
+    request.on('data', (chunk: Buffer) => {
+      stalled.within(clientMs);
+      bytes += chunk.length;
+      if (bytes > maxInspectedBytes) request.destroy();
+      else chunks.push(chunk);
+    });
+    request.on('end', () => {
+      stalled.stop();
+      const body = Buffer.concat(chunks);
+      const model = requestedModel(body);
+      if (model !== null && this.#options.allowedModels?.includes(model) === true && this.#turnOpen) {
+        this.#forward(request, response, path, body);
         return;
       }
-      report('unreachable', error.message);
-      this.#options.log.warn(
-        { type: error.name, message: error.message, path },
-        'the provider cannot be reached',
-      );
-      refuse(response, 502, 'agentrun_upstream_unreachable', 'the provider cannot be reached');
+      const name = model === null ? 'no model that can be read' : `the model ${model.slice(0, 200)}`;
+      const message = `${name} is not allowed in this run`;
+      this.#observed(path, refusedObservation(path, 'refused-by-proxy', 'model_not_found', message));
+      // The provider's own words for a model that is not there: the agent does not try again.
+      refuse(response, 404, 'model_not_found', message);
     });
-    upstream.on('response', (answer) => {
-      status = answer.statusCode ?? 502;
-      resetAtMs = resetTimeMs(answer.headers, Date.now());
-      observer = new ResponseObserver(answer.headers['content-type']);
-      response.writeHead(status, answer.statusMessage, downstreamHeaders(answer.headers));
-      response.flushHeaders();
-      answer.on('data', (chunk: Buffer) => {
-        this.#options.onProgress();
-        observer.feed(chunk);
-        // Told before the agent sees it: its turn may end on this very chunk.
-        if (observer.finished) report('complete');
-        if (!response.write(chunk)) answer.pause();
-      });
-      response.on('drain', () => answer.resume());
-      answer.on('end', () => {
-        observer.end(answer.statusCode ?? 502);
-        report('complete');
-        response.end();
-      });
-      const lost = (error?: Error): void => {
-        if (answer.complete) return;
-        report('upstream-lost', error?.message);
-        response.destroy();
-      };
-      answer.on('error', lost);
-      answer.on('close', () => lost());
-    });
+  }
 
-    let sentBytes = 0;
-    request.on('data', (chunk: Buffer) => {
-      sentBytes += chunk.length;
-      if (sentBytes <= maxRequestBytes) return;
-      upstream.destroy(new Error('the request is too large'));
-      request.destroy();
-    });
-    request.on('error', () => upstream.destroy());
-    request.pipe(upstream);
+  #observed(path: string, observation: ProxyObservation): void {
+    // A look at the list of models says nothing about how a turn ended.
+    if (path !== modelsPath) {
+      if (observation.ended === 'upstream-silent') this.#silences += 1;
+      this.#lastObservation = observation;
+    }
+    this.#options.onObservation(observation);
   }
 
   /** Joins the agent's path (below `/v1`) to the provider's base path. */
@@ -247,14 +225,31 @@ export class ProviderProxy {
   }
 }
 
-/** An error in the shape of the Responses API, so that the agent shows its text. */
-function refuse(response: ServerResponse, status: number, code: string, message: string): void {
-  const body = JSON.stringify({
-    error: { message: `AgentRun proxy: ${message}`, type: 'agentrun_proxy_error', param: null, code },
-  });
-  response.writeHead(status, {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-  });
-  response.end(body);
+/** The model that a request names; null for a body that is no such JSON, or that is encoded. */
+function requestedModel(body: Buffer): string | null {
+  try {
+    return modelSchema.safeParse(JSON.parse(body.toString('utf8'))).data?.model ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** What is told of a request that the proxy answered itself. */
+function refusedObservation(
+  path: string,
+  ended: ProxyObservation['ended'],
+  errorCode: string | null,
+  errorMessage: string,
+): ProxyObservation {
+  return {
+    path,
+    status: null,
+    model: null,
+    usage: null,
+    errorCode,
+    errorMessage,
+    resetAtMs: null,
+    ended,
+    durationMs: 0,
+  };
 }

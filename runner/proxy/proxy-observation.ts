@@ -18,8 +18,14 @@ export interface ProxyObservation {
   readonly errorCode: string | null;
   /** The provider's own words, at most 2,000 characters; may repeat a secret: redact before storing. */
   readonly errorMessage: string | null;
-  /** When the provider's limit is reset (epoch milliseconds), from Retry-After or x-ratelimit-reset headers. */
+  /** When the provider's limit is reset (epoch milliseconds), from the error itself, Retry-After or x-ratelimit-reset headers. */
   readonly resetAtMs: number | null;
-  readonly ended: 'complete' | 'upstream-lost' | 'client-left' | 'refused-by-proxy' | 'unreachable';
+  readonly ended:
+    | 'complete'
+    | 'upstream-lost'
+    | 'upstream-silent'
+    | 'client-left'
+    | 'refused-by-proxy'
+    | 'unreachable';
   readonly durationMs: number;
 }

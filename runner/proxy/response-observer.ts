@@ -11,6 +11,9 @@ const errorSchema = z.looseObject({
   code: z.union([z.string(), z.number()]).nullish(),
   type: z.string().nullish(),
   message: z.string().nullish(),
+  /** Of a usage limit: epoch seconds, or seconds from now. */
+  resets_at: z.number().positive().max(4e9).nullish().catch(null),
+  resets_in_seconds: z.number().nonnegative().max(4e7).nullish().catch(null),
 });
 const tokens = z.number().int().nonnegative();
 const responseSchema = z.looseObject({
@@ -55,6 +58,8 @@ export class ResponseObserver {
   usage: ObservedUsage | null = null;
   errorCode: string | null = null;
   errorMessage: string | null = null;
+  /** When the error says that its limit is over, in epoch milliseconds. */
+  resetAtMs: number | null = null;
   /** A terminal event of the stream was seen: nothing that matters follows. */
   finished = false;
 
@@ -133,10 +138,15 @@ export class ResponseObserver {
     code?: string | number | null | undefined;
     type?: string | null | undefined;
     message?: string | null | undefined;
+    resets_at?: number | null | undefined;
+    resets_in_seconds?: number | null | undefined;
   }): void {
     const code = error.code ?? error.type;
     this.errorCode = code === undefined || code === null ? this.errorCode : String(code).slice(0, 200);
     this.errorMessage = error.message?.slice(0, maxErrorCharacters) ?? this.errorMessage;
+    if (typeof error.resets_at === 'number') this.resetAtMs = Math.ceil(error.resets_at * 1_000);
+    else if (typeof error.resets_in_seconds === 'number')
+      this.resetAtMs = Date.now() + Math.ceil(error.resets_in_seconds * 1_000);
   }
 }
 

@@ -1,5 +1,6 @@
 import { ApiError, backoffMs, type ClientLog, errorLine, pause } from '../../client/index.js';
 import type { CommandRecord } from '../../contract/commands.js';
+import { isFencing } from './api-refusals.js';
 import type { CommandPage } from './manager-api.js';
 
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 5_000 };
@@ -10,7 +11,7 @@ export interface CommandFeedOptions {
   readonly poll: (afterSeq: number, signal: AbortSignal) => Promise<CommandPage>;
   readonly afterSeq: number;
   readonly onCommand: (command: CommandRecord) => void;
-  readonly onCancel: (reason: string | null) => void;
+  readonly onCancel: (reason: string | null, deadlineMs: number | null) => void;
   readonly onFenced: (reason: string) => void;
   readonly log: ClientLog;
 }
@@ -47,16 +48,14 @@ export class CommandFeed {
           onCommand(command);
         }
         // After a cancel or the end of the run every poll would come back at once, and no command can matter.
-        if (page.cancelRequested) return onCancel(page.cancelReason);
+        if (page.cancelRequested) return onCancel(page.cancelReason, page.cancelDeadlineMs);
         if (!page.open) return;
         if (page.items.length === 0 && performance.now() - startedAt < shortestPollMs)
           await pause(shortestPollMs, signal);
       } catch (error) {
         if (signal.aborted) return;
         failures += 1;
-        if (error instanceof ApiError && (error.failureKind === 'fenced' || error.status === 404)) {
-          return onFenced(`commands: ${error.failureKind}`);
-        }
+        if (isFencing(error)) return onFenced(`commands: ${error.failureKind}`);
         const delayMs = backoffMs(
           retryDelays,
           failures,

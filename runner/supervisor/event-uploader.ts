@@ -1,7 +1,8 @@
 import { ApiError, backoffMs, type ClientLog, errorLine, isRetryable, pause } from '../../client/index.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import type { IngestAnswer } from '../../contract/ingest.js';
-import { EventQueue } from './event-queue.js';
+import { isFencing } from './api-refusals.js';
+import { type EventJournal, EventQueue } from './event-queue.js';
 
 const requestTimeoutMs = 20_000;
 /** What the agent says within this time goes in one request: a watcher does not notice, and the store has half the work. */
@@ -15,7 +16,8 @@ const maxUnresolvedConflicts = 3;
  * came meanwhile goes with the next one. Repeats for as long as the supervisor lives; its self-fence is the bound.
  */
 export class EventUploader {
-  readonly #queue = new EventQueue();
+  readonly #queue: EventQueue;
+  readonly #after: Promise<void>;
   readonly #send: (lines: string, timeoutMs: number) => Promise<IngestAnswer>;
   readonly #onFenced: (reason: string) => void;
   readonly #log: ClientLog;
@@ -32,10 +34,23 @@ export class EventUploader {
     /** The server takes no more events of this attempt. */
     readonly onFenced: (reason: string) => void;
     readonly log: ClientLog;
+    /** Keeps what waits, in case this process does not live to send it. */
+    readonly journal?: EventJournal | undefined;
+    /** What may wait in memory; more becomes an `events_lost` marker. */
+    readonly maxQueuedBytes?: number | undefined;
+    /** Nothing is sent before this; it must resolve in bounded time. */
+    readonly after?: Promise<void> | undefined;
   }) {
+    this.#queue = new EventQueue({ journal: options.journal, maxBytes: options.maxQueuedBytes });
+    this.#after = options.after ?? Promise.resolve();
     this.#send = options.send;
     this.#onFenced = options.onFenced;
     this.#log = options.log;
+  }
+
+  /** Whether the API has everything. */
+  get complete(): boolean {
+    return this.#queue.size === 0;
   }
 
   add(event: ProducedEvent): void {
@@ -79,6 +94,7 @@ export class EventUploader {
 
   async #drain(): Promise<void> {
     const stopped = this.#stopping.signal;
+    await this.#after;
     for (let failures = 0; !stopped.aborted; ) {
       const batch = this.#queue.batch(this.#batchLimit);
       if (batch === undefined) break;
@@ -110,11 +126,11 @@ export class EventUploader {
 
   /** Whether the refusal was dealt with, so that the next batch may follow at once. */
   #handleRefusal(error: unknown, count: number): boolean {
-    if (!(error instanceof ApiError) || isRetryable(error)) return false;
-    if (error.failureKind === 'fenced' || error.status === 404) {
+    if (isFencing(error)) {
       this.#fence(`ingest: ${error.failureKind}`);
       return true;
     }
+    if (!(error instanceof ApiError) || isRetryable(error)) return false;
     if (error.status === 409) return this.#realign(error);
     if (error.status === 400 || error.status === 413 || error.status === 422) {
       if (count > 1) this.#batchLimit = 1;

@@ -1,7 +1,10 @@
-import { ApiError, type ClientLog, errorLine, pause } from '../../client/index.js';
+import { type ClientLog, errorLine, pause } from '../../client/index.js';
+import { isFencing } from './api-refusals.js';
 
 const maxRequestMs = 10_000;
 const retryMs = 2_000;
+/** What a timer can count. */
+const longestTimerMs = 2 ** 31 - 1;
 
 export interface HeartbeatOptions {
   /** One heartbeat; answers the milliseconds until the next. */
@@ -18,54 +21,66 @@ export function selfFenceMs(leaseMs: number, partitionGraceMs: number): number {
   return leaseMs + partitionGraceMs - Math.min(60_000, partitionGraceMs / 4);
 }
 
-/** Sends heartbeats until stopped, jittered by a tenth. A failed one is repeated soon; a refused one fences. */
+/**
+ * Sends heartbeats until stopped, jittered by a tenth. A failed one is repeated soon; a refused one fences. So does a timer of its own when none
+ * succeeded for `fenceAfterMs`, counted from when the last good one was sent: the lease cannot have begun before, and a request that hangs
+ * must not put the fence off.
+ */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #stopping = new AbortController();
   #lastSuccess = performance.now();
+  #fenceTimer: NodeJS.Timeout | undefined;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
   }
 
   start(): void {
+    this.#armFence();
     void this.#loop();
   }
 
   stop(): void {
     this.#stopping.abort();
+    clearTimeout(this.#fenceTimer);
+  }
+
+  /** A timer may fire late (a stopped process) or early (its clock is another one), so it looks at the time itself. */
+  #armFence(): void {
+    if (this.#stopping.signal.aborted) return;
+    const leftMs = this.#lastSuccess + this.#options.fenceAfterMs - performance.now();
+    if (leftMs <= 0) this.#fence('no heartbeat succeeded for too long');
+    else this.#fenceTimer = setTimeout(() => this.#armFence(), Math.min(leftMs, longestTimerMs));
+  }
+
+  #fence(reason: string): void {
+    this.stop();
+    this.#options.onFenced(reason);
   }
 
   async #loop(): Promise<void> {
-    const { beat, fenceAfterMs, onFenced, log } = this.#options;
+    const { beat, log } = this.#options;
     const { signal } = this.#stopping;
     let intervalMs = this.#options.intervalMs;
     let waitMs = intervalMs;
     for (let failures = 0; ; ) {
       await pause(waitMs * (0.9 + Math.random() * 0.2), signal);
       if (signal.aborted) return;
+      const sentAt = performance.now();
       try {
         intervalMs = await beat(Math.min(maxRequestMs, Math.max(1_000, intervalMs)));
-        this.#lastSuccess = performance.now();
+        if (signal.aborted) return;
+        this.#lastSuccess = sentAt;
         failures = 0;
         waitMs = intervalMs;
       } catch (error) {
         if (signal.aborted) return;
         failures += 1;
-        if (isFinal(error)) return onFenced(`heartbeat: ${error.failureKind}`);
+        if (isFencing(error)) return this.#fence(`heartbeat: ${error.failureKind}`);
         log.warn({ attempt: failures, ...errorLine(error) }, 'heartbeat failed');
         waitMs = Math.min(intervalMs, retryMs);
       }
-      if (performance.now() - this.#lastSuccess > fenceAfterMs)
-        return onFenced('no heartbeat succeeded for too long');
     }
   }
-}
-
-/** The API knows this runner or attempt no more. A 401 is not final: an outage may have outlived a token. */
-function isFinal(error: unknown): error is ApiError {
-  return (
-    error instanceof ApiError &&
-    (error.failureKind === 'fenced' || error.status === 404 || error.status === 403)
-  );
 }

@@ -1,12 +1,14 @@
 import { z } from 'zod';
 import {
   type ApiClient,
+  ApiError,
   type ClientLog,
   createApiClient,
   noRetry,
   RawBody,
   type RetryPolicy,
 } from '../../client/index.js';
+import { type AgentRequestResolution, expireAnswerSchema } from '../../contract/agent-requests.js';
 import type { Outcome } from '../../contract/commands.js';
 import { type IngestAnswer, ingestAnswerSchema } from '../../contract/ingest.js';
 import {
@@ -16,6 +18,7 @@ import {
   leaseAnswerSchema,
   nextAnswerSchema,
   outcomeAnswerSchema,
+  type Progress,
   registerAnswerSchema,
   type registerSchema,
   runnerLeaseAnswerSchema,
@@ -27,7 +30,6 @@ const longPollMs = 25_000;
 const longPollTimeoutMs = 40_000;
 /** Register and claim: about a minute in all; the claim timeout of the run is longer. */
 const startRetry: RetryPolicy = { attempts: 15, baseDelayMs: 100, maxDelayMs: 8_000 };
-const acknowledgeRetry: RetryPolicy = { attempts: 6, baseDelayMs: 200, maxDelayMs: 5_000 };
 
 export type LeaseAnswer = z.infer<typeof leaseAnswerSchema>;
 export type CommandPage = z.infer<typeof commandPageSchema>;
@@ -99,7 +101,7 @@ export class ManagerApi {
 
   /** The routes of a run that was assigned to this runner. */
   run(assignment: Assignment): RunApi {
-    return new RunApi(this.#settings, assignment);
+    return new RunApi(this.#settings, assignment, this.#runner);
   }
 
   #setRunnerToken(token: string): void {
@@ -112,14 +114,15 @@ export class ManagerApi {
 export class RunApi {
   readonly #runId: string;
   readonly #client: ApiClient;
+  readonly #runner: ApiClient;
   readonly #redactor: Redactor;
-  #token: string;
+  #token = '';
 
-  constructor(settings: ApiSettings, assignment: Assignment) {
+  constructor(settings: ApiSettings, assignment: Assignment, runner: ApiClient) {
     this.#runId = assignment.run.id;
-    this.#token = assignment.runToken;
+    this.#runner = runner;
     this.#redactor = settings.redactor;
-    settings.redactor.rotate('run token', assignment.runToken);
+    this.#setToken(assignment.runToken);
     this.#client = createApiClient({
       baseUrl: settings.baseUrl,
       log: settings.log,
@@ -127,26 +130,28 @@ export class RunApi {
     });
   }
 
+  /**
+   * One heartbeat; its answer brings a fresh run token. A run token that an outage has outlived is answered 401: the runner token, which lives as long
+   * as the runner, then gets a new one while the epoch is current (decisions.md, Auth).
+   */
   async heartbeat(
-    body: {
-      runnerId: string;
-      leaseMs: number;
-      progress: { phase: string; lastEventAt: string | null; notifications: number };
-    },
+    body: { readonly runnerId: string; readonly leaseMs: number; readonly progress: Progress },
     timeoutMs: number,
   ): Promise<LeaseAnswer> {
-    const answer = await this.#client.request(
-      leaseAnswerSchema,
-      'PATCH',
-      route('runs', this.#runId, 'lease'),
-      {
+    const renew = (client: ApiClient): Promise<LeaseAnswer> =>
+      client.request(leaseAnswerSchema, 'PATCH', route('runs', this.#runId, 'lease'), {
         body,
         timeoutMs,
         retry: noRetry,
-      },
-    );
-    this.#token = answer.runToken;
-    this.#redactor.rotate('run token', answer.runToken);
+      });
+    let answer: LeaseAnswer;
+    try {
+      answer = await renew(this.#client);
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 401) throw error;
+      answer = await renew(this.#runner);
+    }
+    this.#setToken(answer.runToken);
     return answer;
   }
 
@@ -162,12 +167,25 @@ export class RunApi {
   async acknowledge(commandId: string): Promise<void> {
     await this.#client.request(z.unknown(), 'POST', route('commands', commandId, 'ack'), {
       body: {},
-      retry: acknowledgeRetry,
+      retry: noRetry,
     });
   }
 
-  ingest(lines: string, timeoutMs: number): Promise<IngestAnswer> {
+  /** What the record of a request says now that its time is over. */
+  async expire(requestId: string, signal: AbortSignal): Promise<AgentRequestResolution> {
+    const answer = await this.#client.request(
+      expireAnswerSchema,
+      'POST',
+      route('runs', this.#runId, 'requests', requestId, 'expire'),
+      { body: {}, signal, retry: noRetry },
+    );
+    return answer.resolution;
+  }
+
+  /** Appends events; with `spilledEpoch` those that a former attempt could not send, which go to quarantine. */
+  ingest(lines: string, timeoutMs: number, spilledEpoch?: number): Promise<IngestAnswer> {
     return this.#client.request(ingestAnswerSchema, 'POST', route('runs', this.#runId, 'ingest'), {
+      query: { spilledEpoch },
       body: new RawBody('application/x-ndjson', lines),
       timeoutMs,
       retry: noRetry,
@@ -181,6 +199,11 @@ export class RunApi {
       timeoutMs,
       retry: noRetry,
     });
+  }
+
+  #setToken(token: string): void {
+    this.#token = token;
+    this.#redactor.rotate('run token', token);
   }
 }
 

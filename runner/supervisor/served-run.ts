@@ -1,118 +1,133 @@
-import { errorLine, pause } from '../../client/index.js';
-import { type CommandRecord, commandPayloadSchema } from '../../contract/commands.js';
+import { errorLine } from '../../client/index.js';
+import type { AgentRequest } from '../../contract/agent-requests.js';
+import type { CommandRecord } from '../../contract/commands.js';
 import type { ProducedEvent } from '../../contract/events.js';
-import { producedEventSchema } from '../../contract/events.js';
 import type { Assignment } from '../../contract/runners.js';
 import type { Logger } from '../../infra/telemetry/logger.js';
 import type { Redactor } from '../../infra/telemetry/redaction.js';
 import type { AgentDriver, DriverListener, TurnEnd } from '../drivers/driver.js';
 import type { ProviderProxy } from '../proxy/provider-proxy.js';
+import { Acknowledgements } from './acknowledgements.js';
 import type { AgentHostConnection } from './agent-host-connection.js';
-import { attemptOutcome } from './attempt-outcome.js';
+import { AttemptLog } from './attempt-log.js';
+import { reportAttempt } from './attempt-report.js';
+import { cancelLimits, endTurnByLadder, type LadderLimits } from './cancel-ladder.js';
 import { CommandFeed } from './command-feed.js';
 import type { DriverHost } from './driver-host.js';
-import { EventUploader } from './event-uploader.js';
 import { Heartbeat, selfFenceMs } from './heartbeat.js';
 import type { ManagerApi, RunApi } from './manager-api.js';
-import { type ReportResult, reportOutcome } from './outcome-report.js';
+import type { ReportResult } from './outcome-report.js';
+import { RequestDesk } from './request-desk.js';
 import { SteerQueue } from './steer-queue.js';
+import { openTurn } from './turn-opening.js';
+import { TurnProgress } from './turn-progress.js';
 
-/** After a cancel the agent has this long to end its turn before its processes are killed (decisions.md, Timeouts). */
-const cancelGraceMs = 5_000;
-/** After a kill the agent's exit is not waited for any longer than this. */
-const killGraceMs = 3_000;
 /** On SIGTERM the turn has this long to end in order, and its report this long to get through. */
-const stopGraceMs = 3_000;
-const stopReportMs = 3_500;
-/** The flush before the report has the patience; this one only begins it. */
-const earlyFlushMs = 1_000;
+const stopLimits: LadderLimits = { interruptMs: 2_500, cleanUpMs: 500, killMs: 500 };
+const stopReportMs = 6_500;
+/** A fenced attempt's agent must not go on beside the next one. */
+const fenceLimits: LadderLimits = { interruptMs: 1_000, cleanUpMs: 500, killMs: 3_000 };
 
 export interface ServedRunOptions {
   readonly runnerId: string;
   readonly assignment: Assignment;
-  readonly api: ManagerApi;
-  readonly drivers: DriverHost;
-  readonly proxy: ProviderProxy;
-  readonly agentHost: AgentHostConnection;
+  readonly api: Pick<ManagerApi, 'run'>;
+  readonly drivers: Pick<DriverHost, 'driver' | 'ready' | 'listen' | 'unlisten'>;
+  readonly proxy: Pick<ProviderProxy, 'openTurn' | 'closeTurn' | 'lastObservation'>;
+  readonly agentHost: Pick<AgentHostConnection, 'diff'>;
   readonly workspaceDirectory: string;
+  /** The supervisor's own part of the session's volume. */
+  readonly supervisorDirectory: string;
   readonly redactor: Redactor;
   readonly log: Logger;
 }
 
-/** One assignment from claim to reported outcome: the turn, its events, heartbeats, steers and cancel. */
+/** One assignment from claim to reported outcome: wires the turn to its events, heartbeats, commands, requests and ends. */
 export class ServedRun implements DriverListener {
   readonly #options: ServedRunOptions;
   readonly #assignment: Assignment;
   readonly #log: Logger;
   readonly #api: RunApi;
-  readonly #uploader: EventUploader;
+  readonly #attemptLog: AttemptLog;
+  readonly #progress = new TurnProgress();
+  readonly #acknowledgements: Acknowledgements;
   readonly #heartbeat: Heartbeat;
   readonly #feed: CommandFeed;
   readonly #steers: SteerQueue;
-  readonly #steerIds = new Set<string>();
+  readonly #requests: RequestDesk;
   /** Fires when nothing more can be reported: fenced, or out of grace. */
   readonly #givenUp = new AbortController();
   readonly #end: Promise<TurnEnd>;
   #settleEnd: (end: TurnEnd) => void = () => undefined;
+  readonly #ladders: Promise<void>[] = [];
   #ended = false;
   #driver: AgentDriver | undefined;
   #threadId: string | null = null;
-  #agentDiff: ProducedEvent | undefined;
   #cancel: { readonly reason: string | null } | undefined;
+  #cleanedUp = false;
   #stopping = false;
   #fencedBy: string | undefined;
-  #phase = 'starting';
-  #lastEventAt: string | null = null;
-  #notifications = 0;
 
   constructor(options: ServedRunOptions) {
     const { assignment, runnerId } = options;
+    const policy = assignment.run.executionPolicy;
     this.#options = options;
     this.#assignment = assignment;
     this.#log = options.log.child({ runId: assignment.run.id, epoch: assignment.epoch });
-    this.#api = options.api.run(assignment);
+    const log = this.#log;
+    const api = options.api.run(assignment);
+    this.#api = api;
     this.#end = new Promise((resolve) => {
       this.#settleEnd = resolve;
     });
     const onFenced = (reason: string): void => this.#fence(reason);
-    this.#uploader = new EventUploader({
-      send: (lines, timeoutMs) => this.#api.ingest(lines, timeoutMs),
+    this.#attemptLog = new AttemptLog({
+      ...options,
+      api,
+      progress: this.#progress,
       onFenced,
-      log: this.#log,
+      signal: this.#givenUp.signal,
+      log,
     });
+    this.#acknowledgements = new Acknowledgements({ send: (id) => api.acknowledge(id), log });
     this.#heartbeat = new Heartbeat({
       beat: async (timeoutMs) => {
-        const progress = {
-          phase: this.#phase,
-          lastEventAt: this.#lastEventAt,
-          notifications: this.#notifications,
-        };
-        const answer = await this.#api.heartbeat(
-          { runnerId, leaseMs: assignment.leaseMs, progress },
-          timeoutMs,
-        );
-        if (answer.cancelRequested) this.#requestCancel(answer.cancelReason);
+        const progress = this.#progress.report(this.#requests.waiting);
+        const answer = await api.heartbeat({ runnerId, leaseMs: assignment.leaseMs, progress }, timeoutMs);
+        if (answer.cancelRequested) this.#requestCancel(answer.cancelReason, answer.cancelDeadlineMs);
         return answer.nextHeartbeatMs;
       },
       intervalMs: assignment.heartbeatIntervalMs,
-      fenceAfterMs: selfFenceMs(assignment.leaseMs, assignment.run.executionPolicy.partitionGraceMs),
+      fenceAfterMs: selfFenceMs(assignment.leaseMs, policy.partitionGraceMs),
       onFenced,
-      log: this.#log,
+      log,
     });
     this.#feed = new CommandFeed({
-      poll: (afterSeq, signal) => this.#api.commands(afterSeq, signal),
+      poll: (afterSeq, signal) => api.commands(afterSeq, signal),
       afterSeq: Math.max(0, ...assignment.commands.map((command) => command.seq)),
-      onCommand: (command) => this.#addSteer(command),
-      onCancel: (reason) => this.#requestCancel(reason),
+      onCommand: (command) => this.#command(command),
+      onCancel: (reason, deadlineMs) => this.#requestCancel(reason, deadlineMs),
       onFenced,
-      log: this.#log,
+      log,
     });
     this.#steers = new SteerQueue({
       steer: (id, payload) => this.#driver?.steer(id, payload) ?? Promise.resolve({ answer: 'noActiveTurn' }),
-      onAccepted: (id) => this.#acknowledge(id),
+      onAccepted: (id) => this.#acknowledgements.add(id),
       onRejected: (id, reason) =>
         this.onEvent({ type: 'steer_delivery', payload: { commandId: id, delivery: 'rejected', reason } }),
-      log: this.#log,
+      log,
+    });
+    this.#requests = new RequestDesk({
+      grants: assignment.grants,
+      asks: policy.approvalPolicy !== 'never',
+      timeoutMs: policy.approvalTimeoutMs,
+      answer: (requestId, resolution) =>
+        this.#driver?.answer(requestId, resolution) ?? Promise.reject(new Error('there is no agent')),
+      emit: (event) => this.onEvent(event),
+      acknowledge: (commandId) => this.#acknowledgements.add(commandId),
+      expire: (requestId, signal) => api.expire(requestId, signal),
+      onFenced,
+      log,
     });
   }
 
@@ -122,90 +137,86 @@ export class ServedRun implements DriverListener {
     drivers.listen(this);
     this.#heartbeat.start();
     this.#feed.start();
-    for (const command of this.#assignment.commands) if (command.type === 'steer') this.#addSteer(command);
     proxy.openTurn();
     try {
-      await this.#begin();
+      await Promise.race([this.#begin(), this.#end]);
       const end = await this.#end;
       proxy.closeTurn();
       this.#steers.turnEnded();
-      this.#phase = 'finishing';
+      this.#requests.stop();
+      await Promise.all(this.#ladders);
+      this.#progress.phase = 'finishing';
       if (this.#fencedBy !== undefined) return 'fenced';
       return await this.#report(end);
     } finally {
       proxy.closeTurn();
       this.#steers.turnEnded();
+      this.#requests.stop();
       this.#feed.stop();
       this.#heartbeat.stop();
-      this.#uploader.stop();
+      this.#acknowledgements.stop();
+      this.#givenUp.abort();
+      this.#attemptLog.close();
       drivers.unlisten();
     }
   }
 
-  /** SIGTERM: interrupts the turn; `serve` then ends within some seconds. */
+  /** SIGTERM: interrupts the turn; `serve` then ends within some seconds. Requests of the agent are kept: the turn may be parked. */
   stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
-    void this.#endTurn(stopGraceMs);
-    const deadline = setTimeout(() => this.#givenUp.abort(), stopGraceMs + stopReportMs);
-    deadline.unref();
+    this.#requests.keep();
+    this.#endTurn(stopLimits);
+    setTimeout(() => this.#givenUp.abort(), stopReportMs).unref();
   }
 
   onEvent(event: ProducedEvent): void {
-    this.#lastEventAt = new Date().toISOString();
-    // One diff per attempt: the workspace's own is better, and this one is kept for when there is none.
-    if (event.type === 'diff') {
-      this.#agentDiff = event;
-      return;
-    }
-    const redacted = producedEventSchema.parse({
-      ...event,
-      at: event.at ?? this.#lastEventAt,
-      payload: this.#options.redactor.json(event.payload),
-      ...(event.raw === undefined ? {} : { raw: this.#options.redactor.json(event.raw) }),
-    });
-    this.#uploader.add(redacted);
-    const commandId = event.type === 'user_message' ? event.payload.commandId : undefined;
-    if (typeof commandId === 'string' && this.#steerIds.has(commandId)) {
-      this.onEvent({ type: 'steer_delivery', payload: { commandId, delivery: 'delivered' } });
-    }
+    this.#attemptLog.events.add(event);
   }
 
   onActivity(): void {
-    this.#notifications += 1;
-    this.#lastEventAt = new Date().toISOString();
+    this.#progress.activity();
   }
 
-  onRequest(): void {}
+  /** A part of the model's answer passed the proxy. */
+  onModelOutput(): void {
+    this.#progress.output();
+  }
 
-  onRequestClosed(): void {}
+  onRequest(request: AgentRequest): void {
+    this.#requests.asked(request);
+  }
+
+  onRequestClosed(requestId: string): void {
+    this.#requests.closed(requestId);
+  }
 
   onTurnEnd(end: TurnEnd): void {
+    if (this.#ended) return;
     this.#ended = true;
     this.#settleEnd(end);
   }
 
-  /** Opens the thread and sends the prompt. A failure here is the turn's end. */
+  /** Opens the thread and sends what is to be sent. A failure here is the turn's end. */
   async #begin(): Promise<void> {
-    const prompt = this.#assignment.commands.find((command) => command.type === 'turn');
     try {
-      if (prompt === undefined) throw new Error('the assignment holds no prompt');
-      const payload = commandPayloadSchema.parse(prompt.payload);
       this.#driver = await this.#options.drivers.ready();
-      const { threadId, resumed } = await this.#driver.openThread({
-        threadId: this.#assignment.threadId,
-        approvalPolicy: this.#assignment.run.executionPolicy.approvalPolicy,
-        readHistory: false,
+      const end = await openTurn({
+        assignment: this.#assignment,
+        driver: this.#driver,
+        folder: this.#attemptLog.folder,
+        events: this.#attemptLog.events,
+        progress: this.#progress,
+        acknowledgements: this.#acknowledgements,
+        steers: this.#steers,
+        onThread: (threadId) => {
+          this.#threadId = threadId;
+        },
+        unwanted: () =>
+          this.#ended || this.#cancel !== undefined || this.#stopping || this.#fencedBy !== undefined,
+        log: this.#log,
       });
-      this.#threadId = threadId;
-      this.onEvent({ type: 'backend_status', payload: { phase: 'thread-opened', threadId, resumed } });
-      if (this.#cancel !== undefined || this.#stopping || this.#fencedBy !== undefined) {
-        return this.onTurnEnd({ status: 'interrupted', failureKind: null, message: null, turnId: null });
-      }
-      await this.#driver.prompt(prompt.id, payload);
-      this.#phase = 'running';
-      this.#acknowledge(prompt.id);
-      this.#steers.turnBegun();
+      if (end !== undefined) this.onTurnEnd(end);
     } catch (error) {
       if (this.#ended) return;
       const { type, message } = errorLine(error);
@@ -222,106 +233,62 @@ export class ServedRun implements DriverListener {
   }
 
   async #report(end: TurnEnd): Promise<ReportResult> {
-    const { redactor, proxy, drivers } = this.#options;
-    // Side by side: what the agent said last is on its way while git looks.
-    await Promise.all([this.#addDiff(), this.#uploader.flush(earlyFlushMs)]);
-    const outcome = attemptOutcome(
-      end,
-      {
+    const result = await reportAttempt(end, {
+      ...this.#options,
+      api: this.#api,
+      uploader: this.#attemptLog.uploader,
+      events: this.#attemptLog.events,
+      acknowledgements: this.#acknowledgements,
+      threadId: this.#threadId,
+      interference: {
         cancelRequested: this.#cancel !== undefined,
         cancelReason: this.#cancel?.reason ?? null,
         stopping: this.#stopping,
       },
-      this.#threadId,
-    );
-    if (typeof outcome.failureMessage === 'string')
-      outcome.failureMessage = redactor.text(outcome.failureMessage).slice(0, 4_000);
-    if (outcome.terminalStatus === 'failed') {
-      const observation = proxy.lastObservation;
-      this.onEvent({
-        type: 'backend_status',
-        payload: {
-          phase: 'attempt-failed',
-          failureKind: outcome.failureKind ?? null,
-          message: outcome.failureMessage ?? null,
-          providerStatus: observation?.status ?? null,
-          providerErrorCode: observation?.errorCode ?? null,
-          resetAt: observation?.resetAtMs == null ? null : new Date(observation.resetAtMs).toISOString(),
-        },
-      });
-    }
-    const result = await reportOutcome({
-      api: this.#api,
-      uploader: this.#uploader,
-      outcome,
+      leftovers: () => this.#attemptLog.retryLeftovers(),
       signal: this.#givenUp.signal,
-      ...(this.#stopping ? { flushLimitMs: 1_500 } : {}),
       log: this.#log,
     });
     // A beat after the outcome would be refused as fenced, although nobody took the run away.
     this.#heartbeat.stop();
-    this.#log.info(
-      { outcome: outcome.terminalStatus, failureKind: outcome.failureKind, next: result },
-      'attempt reported',
-    );
+    if (result === 'idle' || result === 'closing') await this.#attemptLog.reported();
     // An interrupt leaves shell commands running (agents.md 2.1); between turns nothing of the agent's may.
-    await drivers.driver.cleanUp();
+    if (!this.#cleanedUp) await this.#options.drivers.driver.cleanUp();
     return this.#fencedBy === undefined ? result : 'fenced';
   }
 
-  async #addDiff(): Promise<void> {
-    if (this.#stopping) return;
-    const workspace = await this.#options.agentHost.diff(this.#options.workspaceDirectory);
-    const event: ProducedEvent | undefined =
-      workspace.diff === null
-        ? this.#agentDiff
-        : {
-            type: 'diff',
-            payload: { diff: workspace.diff, source: 'workspace', truncated: workspace.truncated },
-          };
-    if (workspace.diff === '' || event === undefined) return;
-    this.#uploader.add({
-      type: 'diff',
-      at: new Date().toISOString(),
-      payload: producedEventSchema.shape.payload.parse(this.#options.redactor.json(event.payload)),
-    });
-  }
-
-  #addSteer(command: CommandRecord): void {
-    if (command.type !== 'steer' || command.deliveredAt !== null || this.#steerIds.has(command.id)) return;
+  #command(command: CommandRecord): void {
+    if (command.type === 'answer') this.#requests.answered(command);
+    if (command.type !== 'steer' || command.deliveredAt !== null) return;
     if (command.state !== 'pending' && command.state !== 'acknowledged') return;
-    this.#steerIds.add(command.id);
+    if (!this.#attemptLog.events.expectSteer(command.id)) return;
     // Without steer the message waits for the turn's end and becomes the next one.
     if (this.#options.drivers.driver.capabilities.steer) this.#steers.add(command);
   }
 
-  #acknowledge(commandId: string): void {
-    this.#api.acknowledge(commandId).catch((error: unknown) => {
-      this.#log.warn({ commandId, ...errorLine(error) }, 'a command was not acknowledged');
-    });
-  }
-
-  #requestCancel(reason: string | null): void {
+  #requestCancel(reason: string | null, deadlineMs: number | null): void {
     if (this.#cancel !== undefined) return;
     this.#cancel = { reason };
-    this.#log.info({ reason }, 'cancel requested');
-    void this.#endTurn(cancelGraceMs);
+    this.#log.info({ reason, deadlineMs }, 'cancel requested');
+    this.#endTurn(cancelLimits(deadlineMs), (step) => {
+      if (step === 'background-terminals-cleaned') this.#cleanedUp = true;
+      this.onEvent({ type: 'backend_status', payload: { phase: step } });
+    });
   }
 
-  /** Interrupts; kills what has not ended after the grace; at last settles without the agent. */
-  async #endTurn(graceMs: number): Promise<void> {
-    const driver = this.#driver;
-    if (driver === undefined || this.#ended) return;
-    const interrupted = driver.interrupt().catch((error: unknown) => {
-      this.#log.warn(errorLine(error), 'the turn was not interrupted');
-    });
-    await Promise.race([this.#end, pause(graceMs)]);
-    if (this.#ended) return interrupted;
-    this.#log.warn({ graceMs }, 'the turn did not end in time: the agent is killed');
-    driver.kill();
-    await Promise.race([this.#end, pause(killGraceMs)]);
-    if (!this.#ended)
-      this.onTurnEnd({ status: 'interrupted', failureKind: null, message: null, turnId: null });
+  #endTurn(limits: LadderLimits, onStep?: Parameters<typeof endTurnByLadder>[0]['onStep']): void {
+    if (this.#ended) return;
+    this.#ladders.push(
+      endTurnByLadder({
+        driver: () => this.#driver,
+        ended: this.#end,
+        settle: () =>
+          this.onTurnEnd({ status: 'interrupted', failureKind: null, message: null, turnId: null }),
+        limits,
+        ...(onStep === undefined ? {} : { onStep }),
+        log: this.#log,
+      }),
+    );
   }
 
   /** This attempt is not ours any more: nothing is reported, the agent is stopped at once. */
@@ -330,10 +297,12 @@ export class ServedRun implements DriverListener {
     this.#fencedBy = reason;
     this.#log.error({ reason }, 'fenced');
     this.#options.proxy.closeTurn();
-    this.#uploader.stop();
+    this.#requests.keep();
+    this.#heartbeat.stop();
+    this.#feed.stop();
+    this.#attemptLog.uploader.stop();
+    this.#acknowledgements.stop();
     this.#givenUp.abort();
-    void this.#endTurn(1_000);
-    if (this.#driver === undefined)
-      this.onTurnEnd({ status: 'interrupted', failureKind: null, message: null, turnId: null });
+    this.#endTurn(fenceLimits);
   }
 }

@@ -29,6 +29,8 @@ export class SteerQueue {
 
   add(command: CommandRecord): void {
     this.#waiting.push(command);
+    // What the assignment brought may be added after what came since. None is on its way before the turn has begun.
+    if (!this.#open) this.#waiting.sort((one, other) => one.seq - other.seq);
     this.#run();
   }
 

@@ -58,7 +58,7 @@ export class Supervisor {
       upstreamBaseUrl: spec.provider.baseUrl,
       key,
       onObservation: (observation) => this.#observed(observation, drivers),
-      onProgress: () => this.#served?.onActivity(),
+      onProgress: () => this.#served?.onModelOutput(),
       log,
     });
     this.#redactor.add(proxy.placeholderKey);
@@ -166,6 +166,7 @@ export class Supervisor {
       assignment,
       runnerId: this.#runnerId,
       workspaceDirectory: this.#spec.workspaceDirectory,
+      supervisorDirectory: this.#spec.supervisorDirectory,
       redactor: this.#redactor,
       log: this.#log,
     });

@@ -300,7 +300,13 @@ describe('commands', () => {
       body: { reason: 'enough' },
     });
     expect(cancelled.body.data).toMatchObject({ cancelReason: 'enough', status: 'claimed' });
-    expect(await poll).toEqual({ items: [], cancelRequested: true, cancelReason: 'enough', open: false });
+    expect(await poll).toEqual({
+      items: [],
+      cancelRequested: true,
+      cancelDeadlineMs: null,
+      cancelReason: 'enough',
+      open: false,
+    });
   });
 
   it('become delivered by a user message, rejected by a word of the driver', async () => {

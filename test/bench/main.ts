@@ -1,10 +1,12 @@
 import { benchHistory } from './history-bench.js';
+import { benchRecovery } from './recovery-bench.js';
 import { benchTurn } from './turn-bench.js';
 
 // npm run bench -- NAME: a table on stderr-free stdout, and as the last line one JSON object with the figures.
 const benches: Record<string, () => Promise<Record<string, unknown>>> = {
   turn: benchTurn,
   history: benchHistory,
+  recovery: benchRecovery,
 };
 
 const name = process.argv[2] ?? '';

@@ -3,30 +3,38 @@ import { describe, expect, it } from 'vitest';
 import { executionPolicySchema } from '../../contract/execution-policy.js';
 import {
   cancelGraceMs,
-  decideAfterAttempt,
+  hardLeftMs,
   judgeAttempt,
-  lastWordMs,
   type SupervisionFacts,
   type SupervisionVerdict,
 } from '../../domain/supervision.js';
 
 const policy = executionPolicySchema.parse({});
-const nowMs = 10_000_000;
+const nowMs = 100_000_000;
 const facts = (over: Partial<SupervisionFacts> = {}): SupervisionFacts => ({
   nowMs,
   runStatus: 'running',
   currentEpoch: 1,
   policy,
   cancelRequestedAtMs: null,
+  cancelDeadlineMs: null,
+  deadlineAtMs: null,
   createdAtMs: nowMs - 60_000,
   startedAtMs: nowMs - 50_000,
+  pausedSinceMs: null,
+  pausedMs: 0,
   claimDeadlineMs: nowMs - 40_000,
   claimedAtMs: nowMs - 55_000,
   firstEventAtMs: nowMs - 40_000,
+  firstOutputAtMs: nowMs - 30_000,
   lastProgressAtMs: nowMs - 1_000,
+  waitingSinceMs: null,
+  lastResolvedAtMs: null,
+  canPark: true,
   outcome: null,
   jobName: 'agentrun-x-1',
   leaseExpiresAtMs: nowMs + 30_000,
+  lookingSinceMs: null,
   lastSeq: 5,
   lastEventType: 'agent_message',
   process: { state: 'alive' },
@@ -36,154 +44,205 @@ const unclaimed = {
   claimedAtMs: null,
   startedAtMs: null,
   firstEventAtMs: null,
+  firstOutputAtMs: null,
   lastProgressAtMs: null,
   leaseExpiresAtMs: null,
+  claimDeadlineMs: nowMs + 1,
 };
-const words = (verdict: SupervisionVerdict) =>
-  verdict.kind === 'wait'
-    ? `wait ${verdict.phase}`
-    : verdict.kind === 'timeout'
-      ? `timeout ${verdict.timeoutKind}`
-      : 'begun' in verdict
-        ? `${verdict.kind} ${verdict.begun ? 'begun' : 'not begun'}`
-        : verdict.kind;
+const silent = { claimedAtMs: 0, firstEventAtMs: 0, lastProgressAtMs: 0, startedAtMs: nowMs - 1 };
+const mute = { firstOutputAtMs: null, claimedAtMs: nowMs - policy.firstOutputTimeoutMs };
+const asking = { waitingSinceMs: nowMs - 1, pausedSinceMs: nowMs - 1 };
+const old = { startedAtMs: nowMs - policy.hardTimeoutMs };
+const goneNow = { process: { state: 'gone', cause: null } } as const;
+const words = (verdict: SupervisionVerdict) => {
+  if (verdict.kind === 'wait') return `wait ${verdict.phase}`;
+  if (verdict.kind === 'timeout') return `timeout ${verdict.timeoutKind}`;
+  if (verdict.kind === 'cancel-overdue') return `cancel-overdue ${verdict.claimed ? 'claimed' : 'unclaimed'}`;
+  if (verdict.kind === 'runner-gone')
+    return `runner-gone ${verdict.begun ? 'begun' : 'not begun'} ${verdict.cause}`;
+  return 'begun' in verdict ? `${verdict.kind} ${verdict.begun ? 'begun' : 'not begun'}` : verdict.kind;
+};
 
 describe('judgeAttempt', () => {
   it.each<[string, Partial<SupervisionFacts>, string]>([
     ['1 terminal run', { runStatus: 'completed', outcome: { terminalStatus: 'completed' } }, 'superseded'],
-    ['1 other epoch', { currentEpoch: 2 }, 'superseded'],
+    ['1 other epoch', { currentEpoch: 2, ...goneNow }, 'superseded'],
     [
-      '2 outcome before a dead process',
-      { outcome: { terminalStatus: 'completed' }, process: { state: 'gone', sinceMs: 0 } },
+      '2 outcome before a dead process and a cancel',
+      { outcome: { terminalStatus: 'completed' }, ...goneNow, cancelRequestedAtMs: 0 },
       'outcome',
     ],
-    ['3 process gone', { process: { state: 'gone', sinceMs: nowMs - lastWordMs } }, 'runner-gone begun'],
+    ['3 process gone, at once', goneNow, 'runner-gone begun null'],
+    ['3 before it was claimed', { ...unclaimed, ...goneNow }, 'runner-gone not begun null'],
+    ['3 with its cause', { process: { state: 'gone', cause: 'oom-killed' } }, 'runner-gone begun oom-killed'],
+    ['3 before an overdue cancel', { ...goneNow, cancelRequestedAtMs: 0 }, 'runner-gone begun null'],
+    ['4 cancel not answered', { cancelRequestedAtMs: nowMs - cancelGraceMs }, 'cancel-overdue claimed'],
     [
-      '3 process gone before it began',
-      { ...unclaimed, claimDeadlineMs: nowMs + 1, process: { state: 'gone', sinceMs: nowMs - lastWordMs } },
-      'runner-gone not begun',
+      '4 cancel with a deadline of its own',
+      { cancelRequestedAtMs: nowMs - 2_000, cancelDeadlineMs: 2_000 },
+      'cancel-overdue claimed',
     ],
-    ['10 process just gone', { process: { state: 'gone', sinceMs: nowMs - lastWordMs + 1 } }, 'wait running'],
-    ['4 cancel not answered', { cancelRequestedAtMs: nowMs - cancelGraceMs }, 'cancel-overdue'],
-    ['10 cancel asked', { cancelRequestedAtMs: nowMs - 1 }, 'wait cancelling'],
-    ['5 not claimed in time', { ...unclaimed, claimDeadlineMs: nowMs }, 'never-claimed'],
-    ['10 not claimed yet', { ...unclaimed, claimDeadlineMs: nowMs + 1 }, 'wait starting'],
-    ['6 hard limit', { startedAtMs: nowMs - policy.hardTimeoutMs }, 'timeout hard'],
+    ['4 cancel, and nobody to ask', { ...unclaimed, cancelRequestedAtMs: nowMs }, 'cancel-overdue unclaimed'],
     [
-      '6 hard before lease',
-      { startedAtMs: nowMs - policy.hardTimeoutMs, leaseExpiresAtMs: 0 },
+      '4 before the deadline',
+      { cancelRequestedAtMs: nowMs - cancelGraceMs, deadlineAtMs: nowMs },
+      'cancel-overdue claimed',
+    ],
+    ['12 cancel asked', { cancelRequestedAtMs: nowMs - 1 }, 'wait cancelling'],
+    [
+      '12 cancel with a longer deadline',
+      { cancelRequestedAtMs: nowMs - cancelGraceMs, cancelDeadlineMs: cancelGraceMs + 1 },
+      'wait cancelling',
+    ],
+    ['5 deadline', { deadlineAtMs: nowMs }, 'deadline-exceeded'],
+    ['5 deadline before hard', { deadlineAtMs: nowMs, ...old }, 'deadline-exceeded'],
+    ['5 deadline while a person is awaited', { deadlineAtMs: nowMs, ...asking }, 'deadline-exceeded'],
+    ['5 deadline before a claim', { ...unclaimed, deadlineAtMs: nowMs }, 'deadline-exceeded'],
+    ['12 deadline ahead', { deadlineAtMs: nowMs + 1 }, 'wait running'],
+    ['6 hard limit', old, 'timeout hard'],
+    ['6 hard before lease', { ...old, leaseExpiresAtMs: 0 }, 'timeout hard'],
+    [
+      '6 hard over all attempts: a later one that is not claimed yet',
+      { ...unclaimed, ...old },
       'timeout hard',
     ],
-    ['7 lease lost', { leaseExpiresAtMs: nowMs - policy.partitionGraceMs }, 'lease-lost begun'],
+    ['12 hard: pauses that are over do not count', { ...old, pausedMs: 1 }, 'wait running'],
+    ['12 hard stands still while a person is awaited', { ...old, ...asking }, 'wait waiting'],
+    ['7 not claimed in time', { ...unclaimed, claimDeadlineMs: nowMs }, 'never-claimed'],
+    ['12 not claimed yet', unclaimed, 'wait starting'],
+    ['8 lease lost', { leaseExpiresAtMs: nowMs - policy.partitionGraceMs }, 'lease-lost begun'],
     [
-      '10 lease expired, within the grace',
+      '8 lease lost, claimed and never heard of',
+      { ...unclaimed, claimedAtMs: nowMs - policy.partitionGraceMs },
+      'lease-lost not begun',
+    ],
+    [
+      '8 before the park',
+      {
+        leaseExpiresAtMs: nowMs - policy.partitionGraceMs,
+        waitingSinceMs: nowMs - policy.parkAfterMs,
+        pausedSinceMs: nowMs - policy.parkAfterMs,
+      },
+      'lease-lost begun',
+    ],
+    [
+      '12 lease expired, within the grace',
       { leaseExpiresAtMs: nowMs - policy.partitionGraceMs + 1 },
       'wait lease-expired',
     ],
     [
-      '8 no first output',
-      { firstEventAtMs: null, lastProgressAtMs: null, claimedAtMs: nowMs - policy.firstOutputTimeoutMs },
-      'timeout first-output',
-    ],
-    ['10 claimed', { firstEventAtMs: null, lastProgressAtMs: null }, 'wait claimed'],
-    [
-      '9 idle',
-      {
-        lastProgressAtMs: nowMs - policy.idleTimeoutMs,
-        firstEventAtMs: 0,
-        claimedAtMs: 0,
-        startedAtMs: nowMs - 1,
-      },
-      'timeout idle',
-    ],
-    [
-      '10 idle switched off',
-      {
-        policy: { ...policy, idleTimeoutMs: 0 },
-        lastProgressAtMs: 0,
-        claimedAtMs: 0,
-        startedAtMs: nowMs - 1,
-      },
-      'wait running',
-    ],
-    [
-      '10 silent while the lease is expired: nobody can hear it',
-      {
-        leaseExpiresAtMs: nowMs - 1,
-        lastProgressAtMs: 0,
-        firstEventAtMs: null,
-        claimedAtMs: nowMs - policy.firstOutputTimeoutMs,
-      },
+      '12 lease expired while the store was away: the grace counts from the first look',
+      { leaseExpiresAtMs: 0, lookingSinceMs: nowMs - policy.partitionGraceMs + 1 },
       'wait lease-expired',
     ],
     [
-      '10 idle while the lease is expired',
-      {
-        leaseExpiresAtMs: nowMs - 1,
-        lastProgressAtMs: 0,
-        firstEventAtMs: 0,
-        claimedAtMs: 0,
-        startedAtMs: nowMs - 1,
-      },
+      '8 and is over then too',
+      { leaseExpiresAtMs: 0, lookingSinceMs: nowMs - policy.partitionGraceMs },
+      'lease-lost begun',
+    ],
+    [
+      '9 a person is awaited for long',
+      { waitingSinceMs: nowMs - policy.parkAfterMs, pausedSinceMs: nowMs - policy.parkAfterMs },
+      'park-waiting',
+    ],
+    [
+      '12 not one that somebody else started',
+      { waitingSinceMs: 0, pausedSinceMs: 0, canPark: false },
+      'wait waiting',
+    ],
+    [
+      '12 not one that is cancelled',
+      { waitingSinceMs: 0, pausedSinceMs: 0, cancelRequestedAtMs: nowMs },
+      'wait cancelling',
+    ],
+    ['12 a person is awaited', asking, 'wait waiting'],
+    ['10 no first output', mute, 'timeout first-output'],
+    ['10 events are no output', { ...mute, firstEventAtMs: nowMs }, 'timeout first-output'],
+    ['10 before idle', { ...silent, ...mute, claimedAtMs: 0 }, 'timeout first-output'],
+    ['12 no first output while a person is awaited', { ...mute, ...asking }, 'wait waiting'],
+    ['12 no first output since an answer', { ...mute, lastResolvedAtMs: nowMs - 1 }, 'wait running'],
+    ['12 claimed', { firstEventAtMs: null, firstOutputAtMs: null }, 'wait claimed'],
+    ['11 idle', { ...silent, lastProgressAtMs: nowMs - policy.idleTimeoutMs }, 'timeout idle'],
+    ['12 idle stands still while a person is awaited', { ...silent, ...asking }, 'wait waiting'],
+    ['12 idle: the silence was a person', { ...silent, lastResolvedAtMs: nowMs - 1 }, 'wait running'],
+    ['12 idle switched off', { ...silent, policy: { ...policy, idleTimeoutMs: 0 } }, 'wait running'],
+    [
+      '12 mute while the lease is expired: nobody can hear it',
+      { ...mute, leaseExpiresAtMs: nowMs },
       'wait lease-expired',
     ],
-    ['10 runs', {}, 'wait running'],
-    ['10 nobody sees the process', { process: { state: 'unknown' } }, 'wait running'],
+    ['12 idle while the lease is expired', { ...silent, leaseExpiresAtMs: nowMs }, 'wait lease-expired'],
+    ['12 runs', {}, 'wait running'],
+    ['12 nobody sees the process', { process: { state: 'unknown' } }, 'wait running'],
   ])('%s', (_row, over, expected) => {
     expect(words(judgeAttempt(facts(over), 1))).toBe(expected);
   });
 
+  const time = fc.integer({ min: nowMs - 20_000_000, max: nowMs + 20_000_000 });
+  const past = fc.integer({ min: nowMs - 20_000_000, max: nowMs });
+  const anyFacts = fc
+    .record({
+      startedAtMs: fc.option(past),
+      claimedAtMs: fc.option(past),
+      firstEventAtMs: fc.option(past),
+      firstOutputAtMs: fc.option(past),
+      lastProgressAtMs: fc.option(past),
+      leaseExpiresAtMs: fc.option(time),
+      cancelRequestedAtMs: fc.option(past),
+      deadlineAtMs: fc.option(time),
+      pausedSinceMs: fc.option(past),
+      pausedMs: fc.nat(20_000_000),
+      waitingSinceMs: fc.option(past),
+      lastResolvedAtMs: fc.option(past),
+      lookingSinceMs: fc.option(past),
+      canPark: fc.boolean(),
+      claimDeadlineMs: time,
+    })
+    .map(facts);
+
   it('names a deadline that is not in the past whenever it waits for one', () => {
-    const time = fc.integer({ min: nowMs - 20_000_000, max: nowMs + 20_000_000 });
     fc.assert(
-      fc.property(
-        fc.record({
-          claimedAtMs: fc.option(time),
-          firstEventAtMs: fc.option(time),
-          lastProgressAtMs: fc.option(time),
-          leaseExpiresAtMs: fc.option(time),
-          cancelRequestedAtMs: fc.option(time),
-          claimDeadlineMs: time,
-        }),
-        (over) => {
-          const verdict = judgeAttempt(facts(over), 1);
-          if (verdict.kind === 'wait' && verdict.nextDeadlineMs !== null) {
-            expect(verdict.nextDeadlineMs).toBeGreaterThan(nowMs);
-          }
-        },
-      ),
+      fc.property(anyFacts, (given) => {
+        const verdict = judgeAttempt(given, 1);
+        if (verdict.kind === 'wait' && verdict.nextDeadlineMs !== null)
+          expect(verdict.nextDeadlineMs).toBeGreaterThan(nowMs);
+      }),
     );
   });
-});
 
-describe('decideAfterAttempt', () => {
-  const attempt = { epoch: 1, maxAttempts: 3, cancelRequested: false };
-  it.each<[Exclude<SupervisionVerdict, { kind: 'wait' }>, Partial<typeof attempt>, string]>([
-    [{ kind: 'superseded' }, {}, 'leave'],
-    [{ kind: 'outcome', outcome: { terminalStatus: 'completed' } }, {}, 'completed null'],
-    [
-      { kind: 'outcome', outcome: { terminalStatus: 'failed', failureKind: 'agent-error' } },
-      {},
-      'failed agent-error',
-    ],
-    [{ kind: 'runner-gone', begun: false }, {}, 'retry'],
-    [{ kind: 'runner-gone', begun: false }, { epoch: 3 }, 'failed runner-lost stop'],
-    [{ kind: 'runner-gone', begun: true }, {}, 'failed runner-lost stop'],
-    [{ kind: 'runner-gone', begun: true }, { cancelRequested: true }, 'cancelled cancelled stop'],
-    [{ kind: 'lease-lost', begun: true }, {}, 'failed runner-lost stop'],
-    [{ kind: 'never-claimed' }, {}, 'retry'],
-    [{ kind: 'never-claimed' }, { epoch: 3 }, 'failed runner-never-claimed stop'],
-    [{ kind: 'never-claimed' }, { cancelRequested: true }, 'cancelled cancelled stop'],
-    [{ kind: 'timeout', timeoutKind: 'idle', limitMs: 1 }, {}, 'failed idle-timeout stop'],
-    [{ kind: 'timeout', timeoutKind: 'hard', limitMs: 1 }, {}, 'failed hard-timeout stop'],
-    [{ kind: 'timeout', timeoutKind: 'first-output', limitMs: 1 }, {}, 'failed first-output-timeout stop'],
-    [{ kind: 'cancel-overdue' }, {}, 'cancelled cancelled stop'],
-  ])('%j %j is %s', (verdict, over, expected) => {
-    const decision = decideAfterAttempt(verdict, { ...attempt, ...over });
-    const shown =
-      decision.kind === 'finish'
-        ? `${decision.terminalStatus} ${decision.failureKind}${decision.stopRunner ? ' stop' : ''}`
-        : decision.kind;
-    expect(shown).toBe(expected);
+  it('never ends an attempt by a clock that stands still', () => {
+    fc.assert(
+      fc.property(anyFacts, (given) => {
+        if (given.pausedSinceMs !== null) expect(judgeAttempt(given, 1).kind).not.toBe('timeout');
+      }),
+    );
+  });
+
+  it('waits at least until the deadline that it named, if nothing else happens', () => {
+    fc.assert(
+      fc.property(anyFacts, (given) => {
+        const verdict = judgeAttempt(given, 1);
+        if (verdict.kind !== 'wait' || verdict.nextDeadlineMs === null) return;
+        const leaseMs = given.leaseExpiresAtMs ?? Number.POSITIVE_INFINITY;
+        // The expiry of a lease changes which clocks count; it is no deadline.
+        const untilMs = Math.min(verdict.nextDeadlineMs - 1, leaseMs > nowMs ? leaseMs - 1 : leaseMs + 1e12);
+        if (untilMs > nowMs) expect(judgeAttempt({ ...given, nowMs: untilMs }, 1).kind).toBe('wait');
+      }),
+    );
+  });
+
+  it('leaves a rest of the hard limit that is never negative and never more than the limit', () => {
+    fc.assert(
+      fc.property(anyFacts, (given) => {
+        const leftMs = hardLeftMs(given);
+        expect(leftMs).toBeGreaterThanOrEqual(0);
+        expect(leftMs).toBeLessThanOrEqual(policy.hardTimeoutMs);
+        if (
+          given.pausedSinceMs !== null &&
+          given.pausedSinceMs >= (given.startedAtMs ?? given.claimedAtMs ?? 0)
+        )
+          expect(hardLeftMs({ ...given, nowMs: nowMs + 10_000 })).toBe(leftMs);
+      }),
+    );
   });
 });

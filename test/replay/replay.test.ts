@@ -7,10 +7,12 @@ import { packageRoot } from '../../infra/config/package-root.js';
 import { startTracing } from '../../infra/telemetry/tracing.js';
 import { createTracingPlugin } from '../../infra/temporal/tracing-plugin.js';
 import { bundleWorkflows } from '../../worker/bundle-workflows.js';
+import { scenarios } from './scenarios.js';
 
 const folder = join(packageRoot(), 'test', 'replay', 'histories');
 const files = readdirSync(folder).filter((name) => name.endsWith('.json'));
-const scenarios = [
+/** Turns of the real stack; the others are in scenarios.ts. */
+const stackScenarios = [
   'turn-steered',
   'turn-warm',
   'turn-cancelled',
@@ -18,6 +20,7 @@ const scenarios = [
   'session-steers-and-queue',
   'queue-task',
 ];
+const wanted = [...stackScenarios, ...scenarios.map((scenario) => scenario.name)];
 const tracing = startTracing({ serviceName: 'test' });
 let workflowBundle: WorkflowBundleOption;
 
@@ -43,7 +46,7 @@ describe('stored histories', () => {
     expect(readFileSync(join(folder, file), 'utf8')).not.toMatch(/\(\/[^)]*\.ts:/);
   });
 
-  it.each(scenarios)('there is a history of %s', (scenario) => {
+  it.each(wanted)('there is a history of %s', (scenario) => {
     expect(files.some((file) => file.endsWith(`-${scenario}.json`))).toBe(true);
   });
 

@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { producedEventSchema } from '../../contract/events.js';
 import { codexEvents as codexEventsIn } from '../../runner/drivers/codex/codex-events.js';
-import { answerServerRequest } from '../../runner/drivers/codex/codex-requests.js';
 import { CodexUsage } from '../../runner/drivers/codex/codex-usage.js';
 
 const sampleSchema = z.object({ method: z.string(), params: z.unknown() });
@@ -133,19 +132,6 @@ describe('codexEvents', () => {
     expect(codexEvents('item/completed', 7)).toMatchObject([{ raw: 7 }]);
     const huge = codexEvents('thread/dreamed', { of: 'x'.repeat(1_000_000) });
     expect(JSON.stringify(huge).length).toBeLessThan(100_000);
-  });
-});
-
-describe('answerServerRequest', () => {
-  test('declines approvals and refuses everything else, each with an event', () => {
-    expect(answerServerRequest('item/commandExecution/requestApproval')).toMatchObject({
-      answer: { result: { decision: 'decline' } },
-      event: { type: 'approval_resolved' },
-    });
-    expect(answerServerRequest('item/tool/call')).toMatchObject({
-      answer: { error: { code: -32_601 } },
-      event: { payload: { phase: 'agent-request-refused', method: 'item/tool/call' } },
-    });
   });
 });
 

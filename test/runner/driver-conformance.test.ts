@@ -1,17 +1,9 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { ProducedEvent } from '../../contract/events.js';
-import { producedEventSchema } from '../../contract/events.js';
-import { packageRoot } from '../../infra/config/package-root.js';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { driverKind } from '../../runner/drivers/create-driver.js';
-import type { AgentDriver, TurnEnd } from '../../runner/drivers/driver.js';
-import { ProviderProxy } from '../../runner/proxy/provider-proxy.js';
-import { AgentHostConnection } from '../../runner/supervisor/agent-host-connection.js';
-import { createScriptedModelServer, type ScriptedModelServer } from '../../tools/scripted-model/server.js';
-import { requirePrograms } from './support/runner-processes.js';
+import type { AgentDriver } from '../../runner/drivers/driver.js';
+import { DriverRig } from './support/driver-rig.js';
 
 /** What each kind of agent has to be told to behave in the ways that the suite is about. */
 const kinds = [
@@ -21,6 +13,7 @@ const kinds = [
     slow: '[[scenario:sleep seconds=60]] sleep',
     failing: '[[scenario:fail kind=bad_request]] go',
     failureKind: 'provider-rejected',
+    lostThread: '01a1fb4c-db3f-7bb0-8f00-000000000000',
   },
   {
     kind: 'command',
@@ -28,171 +21,179 @@ const kinds = [
     slow: 'sleep 60',
     failing: 'echo oh; exit 3',
     failureKind: 'agent-error',
+    lostThread: 'command-lost',
   },
 ] as const;
 
-const log = { info: () => undefined, warn: () => undefined };
-
-beforeAll(() => requirePrograms());
+/** A command that the agent asks leave for; told only to agents that ask. */
+const asking = {
+  name: 'asking',
+  steps: [
+    {
+      toolCalls: [
+        {
+          name: 'exec_command',
+          arguments: {
+            cmd: 'echo ran >> ran.txt',
+            sandbox_permissions: 'require_escalated',
+            justification: 'to see it run',
+          },
+        },
+      ],
+    },
+    { text: 'after the question' },
+  ],
+};
 
 describe.each(kinds)(
   'the $kind driver',
   { timeout: 40_000 },
-  ({ kind, quick, slow, failing, failureKind }) => {
-    let directory: string;
-    let agentHost: ChildProcess;
-    let connection: AgentHostConnection;
-    let proxy: ProviderProxy;
-    let model: ScriptedModelServer;
+  ({ kind, quick, slow, failing, failureKind, lostThread }) => {
+    const { capabilities } = driverKind(kind);
+    const fresh = { threadId: null, approvalPolicy: 'never', readHistory: false } as const;
+    let rig: DriverRig;
     let driver: AgentDriver;
-    let events: ProducedEvent[];
-    let ends: TurnEnd[];
 
     beforeEach(async () => {
-      directory = mkdtempSync(join(tmpdir(), 'agentrun-driver-'));
-      const workspaceDirectory = join(directory, 'workspace');
-      const agentHomeDirectory = join(directory, 'home');
-      for (const folder of [workspaceDirectory, agentHomeDirectory]) mkdirSync(folder);
-      const socket = join(directory, 'agent-host.sock');
-      agentHost = spawn(process.execPath, [join(packageRoot(), 'dist', 'runner', 'agent-host', 'main.js')], {
-        stdio: 'ignore',
-        env: { PATH: process.env.PATH ?? '', AGENTRUN_AGENT_HOST_SOCKET: socket },
-      });
-      model = await createScriptedModelServer();
-      proxy = new ProviderProxy({
-        upstreamBaseUrl: `${model.url}/v1`,
-        key: 'sk-x',
-        onObservation: () => undefined,
-        onProgress: () => undefined,
-        log,
-      });
-      await proxy.listen();
-      proxy.openTurn();
-      connection = await AgentHostConnection.open(socket, 15_000, log);
-      events = [];
-      ends = [];
-      driver = driverKind(kind).create({
-        processes: connection,
-        log,
-        workspaceDirectory,
-        agentHomeDirectory,
-        provider: { baseUrl: proxy.baseUrl, placeholderKey: proxy.placeholderKey, model: 'gpt-5-codex' },
-        lastObservation: () => proxy.lastObservation,
-        listener: {
-          onEvent: (event) => events.push(producedEventSchema.parse(event)),
-          onActivity: () => undefined,
-          onRequest: () => undefined,
-          onRequestClosed: () => undefined,
-          onTurnEnd: (end) => ends.push(end),
-        },
-      });
-      await driver.start();
+      rig = await DriverRig.open(kind, { scenarios: [asking] });
+      driver = await rig.driver();
     });
 
-    afterEach(async () => {
-      await driver.close();
-      const gone = new Promise((resolve) => agentHost.once('exit', resolve));
-      connection.close();
-      await gone;
-      await proxy.close();
-      await model.close();
-      rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
-    });
+    afterEach(() => rig.close());
 
-    const turnEnd = (count = 1) => expect.poll(() => ends.length, { timeout: 20_000 }).toBe(count);
+    const commandBegun = () => rig.event('command_execution');
 
     test('a turn: the prompt is in the thread, the answer is told, the end is told once', async () => {
-      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
+      await driver.openThread(fresh);
       const { turnId } = await driver.prompt('cmd_one', { prompt: quick });
-      await turnEnd();
-      expect(ends).toEqual([{ status: 'completed', failureKind: null, message: null, turnId }]);
-      expect(events.find((event) => event.type === 'user_message')?.payload.commandId).toBe('cmd_one');
-      expect(events.find((event) => event.type === 'agent_message')?.payload.text).toContain(
+      await rig.turnEnd();
+      expect(rig.ends).toEqual([{ status: 'completed', failureKind: null, message: null, turnId }]);
+      expect(rig.events.find((event) => event.type === 'user_message')?.payload.commandId).toBe('cmd_one');
+      expect(rig.events.find((event) => event.type === 'agent_message')?.payload.text).toContain(
         'hello conformance',
       );
+      expect(rig.notifications).toBeGreaterThan(0);
     });
 
     test('a second turn on the same thread', async () => {
-      const { threadId } = await driver.openThread({
-        threadId: null,
-        approvalPolicy: 'never',
-        readHistory: false,
-      });
+      const { threadId } = await driver.openThread(fresh);
       await driver.prompt('cmd_one', { prompt: quick });
-      await turnEnd();
+      await rig.turnEnd();
       expect(
         await driver.openThread({ threadId, approvalPolicy: 'never', readHistory: false }),
       ).toMatchObject({ threadId, resumed: true });
       await driver.prompt('cmd_two', { prompt: quick });
-      await turnEnd(2);
-      expect(ends.map((end) => end.status)).toEqual(['completed', 'completed']);
-      expect(ends[0]?.turnId).not.toBe(ends[1]?.turnId);
+      await rig.turnEnd(2);
+      expect(rig.ends.map((end) => end.status)).toEqual(['completed', 'completed']);
+      expect(rig.ends[0]?.turnId).not.toBe(rig.ends[1]?.turnId);
     });
 
-    test('an interrupt ends the turn', async () => {
-      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
+    test('an interrupt ends the turn, also when it is asked for twice at once and once more after it', async () => {
+      await driver.openThread(fresh);
       await driver.prompt('cmd_one', { prompt: slow });
-      await expect
-        .poll(() => events.some((event) => event.type === 'command_execution'), { timeout: 20_000 })
-        .toBe(true);
+      await commandBegun();
+      await Promise.all([driver.interrupt(), driver.interrupt()]);
+      expect((await rig.turnEnd())?.status).toBe('interrupted');
       await driver.interrupt();
-      await turnEnd();
-      expect(ends[0]?.status).toBe('interrupted');
-      await driver.interrupt();
+      await driver.prompt('cmd_two', { prompt: quick });
+      await rig.turnEnd(2);
+      expect(rig.ends[1]?.status).toBe('completed');
     });
 
     test('a failure is told with its kind, and the driver takes the next turn', async () => {
-      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
+      await driver.openThread(fresh);
       await driver.prompt('cmd_one', { prompt: failing });
-      await turnEnd();
-      expect(ends[0]).toMatchObject({ status: 'failed', failureKind });
+      expect(await rig.turnEnd()).toMatchObject({ status: 'failed', failureKind });
       await driver.prompt('cmd_two', { prompt: quick });
-      await turnEnd(2);
-      expect(ends[1]?.status).toBe('completed');
+      expect(await rig.turnEnd(2)).toMatchObject({ status: 'completed' });
     });
 
     test('a steer is taken or refused as the capabilities say', async () => {
-      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
+      await driver.openThread(fresh);
       expect(await driver.steer('cmd_early', { prompt: 'early' })).toEqual({ answer: 'noActiveTurn' });
       await driver.prompt('cmd_one', { prompt: slow });
-      await expect
-        .poll(() => events.some((event) => event.type === 'command_execution'), { timeout: 20_000 })
-        .toBe(true);
+      await commandBegun();
       const { answer } = await driver.steer('cmd_steer', { prompt: 'now' });
-      expect(answer).toBe(driver.capabilities.steer ? 'accepted' : 'notSteerable');
+      expect(answer).toBe(capabilities.steer ? 'accepted' : 'notSteerable');
       await driver.interrupt();
-      await turnEnd();
+      await rig.turnEnd();
       expect(await driver.steer('cmd_late', { prompt: 'late' })).toEqual({ answer: 'noActiveTurn' });
     });
 
     test('a killed agent ends its turn', async () => {
-      await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
+      await driver.openThread(fresh);
       await driver.prompt('cmd_one', { prompt: slow });
-      await expect
-        .poll(() => events.some((event) => event.type === 'command_execution'), { timeout: 20_000 })
-        .toBe(true);
+      await commandBegun();
       driver.kill();
-      await turnEnd();
-      expect(ends[0]).toMatchObject({ status: 'failed', failureKind: 'agent-error' });
+      expect(await rig.turnEnd()).toMatchObject({ status: 'failed', failureKind: 'agent-error' });
+    });
+
+    test('after a kill the next driver opens the thread, and knows what it holds if the agent keeps ids', async () => {
+      const { threadId } = await driver.openThread(fresh);
+      await driver.prompt('cmd_one', { prompt: slow });
+      await commandBegun();
+      driver.kill();
+      await rig.turnEnd();
+      const next = await rig.driver();
+      const opened = await next.openThread({ threadId, approvalPolicy: 'never', readHistory: true });
+      expect(opened).toMatchObject({ threadId, resumed: true });
+      if (capabilities.messageIds) {
+        expect(opened.history?.messageIds).toEqual(new Set(['cmd_one']));
+        expect(opened.history?.lastTurn).toMatchObject({ end: { status: 'interrupted' } });
+      } else {
+        expect(opened.history).toBeNull();
+      }
+      await next.prompt('cmd_two', { prompt: quick });
+      expect(await rig.turnEnd(2)).toMatchObject({ status: 'completed' });
+    });
+
+    test('room is made in a thread that has none to give, and nothing comes of it', async () => {
+      await driver.openThread(fresh);
+      await driver.prompt('cmd_one', { prompt: quick });
+      await rig.turnEnd();
+      await driver.compact();
+      await driver.prompt('cmd_two', { prompt: quick });
+      expect(await rig.turnEnd(2)).toMatchObject({ status: 'completed' });
+    });
+
+    test('an answer that nobody waits for is ignored', async () => {
+      await driver.openThread(fresh);
+      await driver.answer('req_00000000000000000000000000', { resolution: 'approved', forSession: false });
+    });
+
+    describe.runIf(capabilities.approvals)('asks a person', () => {
+      test.each([
+        [{ resolution: 'approved', forSession: false } as const, true],
+        [{ resolution: 'denied', text: null } as const, false],
+        [{ resolution: 'timed-out' } as const, false],
+      ])('%j', async (resolution, ran) => {
+        await driver.openThread({ ...fresh, approvalPolicy: 'on-request' });
+        await driver.prompt('cmd_one', { prompt: '[[scenario:asking]] go' });
+        const request = await rig.request();
+        expect(request).toMatchObject({ kind: 'command', reason: 'to see it run' });
+        await driver.answer(request.requestId, resolution);
+        await driver.answer(request.requestId, resolution);
+        expect(await rig.turnEnd()).toMatchObject({ status: 'completed' });
+        expect(existsSync(join(rig.directory, 'workspace', 'ran.txt'))).toBe(ran);
+        expect(rig.closedRequests).toEqual([]);
+      });
     });
 
     if (kind === 'command') {
       test('a flood of output passes and only its end is kept', async () => {
-        await driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
+        await driver.openThread(fresh);
         await driver.prompt('cmd_one', { prompt: "head -c 40000000 /dev/zero | tr '\\0' x; echo the end" });
-        await turnEnd();
-        const output = events.findLast((event) => event.type === 'command_execution')?.payload.output;
+        await rig.turnEnd();
+        const output = rig.events.findLast((event) => event.type === 'command_execution')?.payload.output;
         expect(output).toMatch(/^x+the end\n$/);
         expect(String(JSON.stringify(output)).length).toBeLessThan(70_000);
       });
     }
 
     test('a thread that nobody remembers does not stop the turn', async () => {
-      const lost = kind === 'codex' ? '01a1fb4c-db3f-7bb0-8f00-000000000000' : 'command-lost';
-      await driver.openThread({ threadId: lost, approvalPolicy: 'never', readHistory: false });
+      await driver.openThread({ ...fresh, threadId: lostThread, readHistory: true });
       await driver.prompt('cmd_one', { prompt: quick });
-      await turnEnd();
-      expect(ends[0]?.status).toBe('completed');
+      expect(await rig.turnEnd()).toMatchObject({ status: 'completed' });
     });
   },
 );

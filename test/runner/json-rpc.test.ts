@@ -3,23 +3,27 @@ import {
   JsonRpcConnection,
   JsonRpcConnectionError,
   JsonRpcError,
+  type ServerRequest,
 } from '../../runner/drivers/codex/json-rpc.js';
 
 function connection() {
   const sent: unknown[] = [];
   const notified: [string, unknown][] = [];
+  const waiting: ServerRequest[] = [];
   const log = { info: () => undefined, warn: () => undefined };
   const rpc = new JsonRpcConnection({
     write: (line) => sent.push(JSON.parse(line)),
     log,
     onNotification: (method, params) => notified.push([method, params]),
-    onRequest: (method) =>
-      method === 'known'
-        ? { result: { decision: 'decline' } }
-        : { error: { code: -32_601, message: 'unknown' } },
+    onRequest: (request) => {
+      if (request.method === 'broken') throw new Error('no');
+      if (request.method === 'waits') waiting.push(request);
+      else if (request.method === 'known') request.answer({ result: { decision: 'decline' } });
+      else request.answer({ error: { code: -32_601, message: 'unknown' } });
+    },
   });
   const receive = (message: unknown): void => rpc.feed(Buffer.from(`${JSON.stringify(message)}\n`));
-  return { rpc, sent, notified, receive };
+  return { rpc, sent, notified, waiting, receive };
 }
 
 describe('JsonRpcConnection', () => {
@@ -35,6 +39,16 @@ describe('JsonRpcConnection', () => {
       { id: 1, result: { decision: 'decline' } },
       { id: 0, error: { code: -32_601, message: 'unknown' } },
     ]);
+  });
+
+  test('a request of the other side is answered later, once, and an error of ours is an answer too', () => {
+    const { sent, waiting, receive } = connection();
+    receive({ id: 'a', method: 'waits', params: {} });
+    receive({ id: 7, method: 'broken', params: {} });
+    expect(sent).toMatchObject([{ id: 7, error: { code: -32_603 } }]);
+    waiting[0]?.answer({ result: 'yes' });
+    waiting[0]?.answer({ result: 'no' });
+    expect(sent.slice(1)).toEqual([{ id: 'a', result: 'yes' }]);
   });
 
   test('reads lines wherever the chunks are cut, inside a character too, and skips what is no message', () => {

@@ -6,7 +6,8 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { ProviderProxy } from '../../runner/proxy/provider-proxy.js';
+import { ProviderProxy, type ProviderProxyOptions } from '../../runner/proxy/provider-proxy.js';
+import { proxyTimings } from '../../runner/proxy/proxied-exchange.js';
 import { resetTimeMs } from '../../runner/proxy/proxied-headers.js';
 import type { ProxyObservation } from '../../runner/proxy/proxy-observation.js';
 
@@ -37,6 +38,8 @@ interface Seen {
 describe('ProviderProxy', () => {
   let upstream: Server;
   let proxy: ProviderProxy;
+  let upstreamBaseUrl: string;
+  let logged: string[];
   let observations: ProxyObservation[];
   let seen: Seen[];
   let respond: (request: IncomingMessage, response: ServerResponse) => void;
@@ -46,22 +49,38 @@ describe('ProviderProxy', () => {
     seen = [];
     respond = (_request, response) => response.end();
     upstream = createServer((request, response) => {
-      seen.push({ request, body: read(request) });
+      const body = read(request);
+      // A request that is cut in the middle fails whoever asks for its body, and nobody else.
+      body.catch(() => undefined);
+      seen.push({ request, body });
       respond(request, response);
     });
     await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
     const address = upstream.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
+    upstreamBaseUrl = `http://127.0.0.1:${port}/gateway/v1/`;
+    logged = [];
+    await open({});
+  });
+
+  /** Another proxy in place of the usual one. */
+  async function restart(options: Partial<ProviderProxyOptions>): Promise<void> {
+    await proxy.close();
+    await open(options);
+  }
+
+  async function open(options: Partial<ProviderProxyOptions>): Promise<void> {
     proxy = new ProviderProxy({
-      upstreamBaseUrl: `http://127.0.0.1:${port}/gateway/v1/`,
+      upstreamBaseUrl,
       key,
       onObservation: (observation) => observations.push(observation),
       onProgress: () => undefined,
-      log: { warn: () => undefined },
+      log: { warn: (fields, message) => logged.push(JSON.stringify([fields, message])) },
+      ...options,
     });
     await proxy.listen();
     proxy.openTurn();
-  });
+  }
 
   afterEach(async () => {
     await proxy.close();
@@ -69,7 +88,10 @@ describe('ProviderProxy', () => {
     await new Promise<void>((resolve) => upstream.close(() => resolve()));
   });
 
-  function ask(path: string, options: { authorization?: string; method?: string; body?: Buffer } = {}) {
+  function ask(
+    path: string,
+    options: { authorization?: string; method?: string; body?: Buffer; unfinished?: boolean } = {},
+  ) {
     const url = `${proxy.baseUrl.slice(0, -3)}${path}`;
     const request = httpRequest(url, {
       method: options.method ?? 'POST',
@@ -85,7 +107,10 @@ describe('ProviderProxy', () => {
       request.once('response', resolve);
       request.once('error', reject);
     });
-    request.end(options.body ?? Buffer.from('{}'));
+    // A test that breaks the connection does not wait for an answer.
+    answer.catch(() => undefined);
+    if (options.unfinished === true) request.write(options.body);
+    else request.end(options.body ?? Buffer.from('{}'));
     return { request, answer };
   }
 
@@ -226,6 +251,140 @@ describe('ProviderProxy', () => {
     upstream = createServer();
     await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
   });
+
+  describe('bounded waits', () => {
+    const timings = { ...proxyTimings, headersMs: 100, silenceMs: 100, clientMs: 100 };
+
+    test('a provider that never answers: 504, and from the third request on at once', async () => {
+      await restart({ timings });
+      respond = () => undefined;
+      for (let count = 1; count <= 3; count += 1) {
+        const answer = await ask('/v1/responses').answer;
+        expect(answer.statusCode).toBe(504);
+        expect((await read(answer)).toString()).toContain('agentrun_upstream_silent');
+      }
+      expect(seen).toHaveLength(2);
+      expect(observations.map(({ ended, status }) => [ended, status])).toEqual(
+        Array.from({ length: 3 }, () => ['upstream-silent', null]),
+      );
+      expect(proxy.lastObservation?.ended).toBe('upstream-silent');
+      // The next turn tries anew.
+      proxy.openTurn();
+      respond = (_request, response) => response.end('{}');
+      expect((await ask('/v1/responses').answer).statusCode).toBe(200);
+    });
+
+    test('a provider that falls silent in its answer: the agent sees a broken stream', async () => {
+      await restart({ timings });
+      respond = (_request, response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write(stream.subarray(0, 40));
+      };
+      await expect(read(await ask('/v1/responses').answer)).rejects.toThrow();
+      expect(observations).toMatchObject([{ status: 200, ended: 'upstream-silent' }]);
+    });
+
+    test('a provider that keeps saying something is never cut', async () => {
+      await restart({ timings });
+      respond = (_request, response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        let said = 0;
+        const beat = setInterval(() => {
+          said += 1;
+          if (said < 12) return void response.write(': still here\n\n');
+          clearInterval(beat);
+          response.end(stream);
+        }, 25);
+      };
+      const answer = await read(await ask('/v1/responses').answer);
+      expect(answer.includes(stream)).toBe(true);
+      expect(observations).toMatchObject([{ ended: 'complete' }]);
+    });
+
+    test('an agent that sends half a request: upstream is let go', async () => {
+      await restart({ timings });
+      respond = () => undefined;
+      const { request } = ask('/v1/responses', { body: Buffer.from('{'), unfinished: true });
+      await new Promise<void>((resolve) => request.once('close', () => resolve()));
+      expect(observations).toMatchObject([{ ended: 'client-left', status: null }]);
+    });
+
+    test('an agent that reads nothing: it is the one that left', async () => {
+      await restart({ timings });
+      const left = new Promise<void>((resolve) => {
+        respond = (_request, response) => {
+          response.once('close', () => resolve());
+          response.writeHead(200, { 'content-type': 'text/event-stream' });
+          const flood = Buffer.alloc(1 << 20, 'x');
+          const more = (): void => {
+            while (!response.destroyed && response.write(flood));
+          };
+          response.on('drain', more);
+          more();
+        };
+      });
+      const answer = await ask('/v1/responses').answer;
+      answer.pause();
+      await left;
+      expect(observations).toMatchObject([{ ended: 'client-left', status: 200 }]);
+      answer.destroy();
+    });
+  });
+
+  test('a provider that repeats the key in its error: nothing of the body is logged', async () => {
+    respond = (_request, response) => {
+      response.writeHead(401, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ error: { message: `bad key ${key}`, code: 'invalid_api_key' } }));
+    };
+    await read(await ask('/v1/responses').answer);
+    expect(observations).toMatchObject([{ status: 401, errorMessage: `bad key ${key}` }]);
+    expect(logged).toEqual([]);
+  });
+
+  test('a look at the models is no observation of the turn', async () => {
+    respond = (_request, response) => response.writeHead(500).end();
+    await read(await ask('/v1/models', { method: 'GET' }).answer);
+    expect(observations).toHaveLength(1);
+    expect(proxy.lastObservation).toBeNull();
+  });
+
+  describe('allowed models', () => {
+    test.each([
+      ['allowed', '{"model":"gpt-5-codex"}', 200],
+      ['another', '{"model":"gpt-9"}', 404],
+      ['none', '{}', 404],
+      ['no JSON', 'model=gpt-5-codex', 404],
+    ])('%s', async (_name, body, status) => {
+      await restart({ allowedModels: ['gpt-5-codex'] });
+      respond = (_request, response) => response.end('{}');
+      const answer = await ask('/v1/responses', { body: Buffer.from(body) }).answer;
+      expect(answer.statusCode).toBe(status);
+      const text = (await read(answer)).toString();
+      if (status === 200) {
+        expect((await seen[0]?.body)?.toString()).toBe(body);
+        return;
+      }
+      expect(JSON.parse(text)).toMatchObject({ error: { code: 'model_not_found' } });
+      expect(seen).toEqual([]);
+      expect(proxy.lastObservation).toMatchObject({
+        ended: 'refused-by-proxy',
+        errorCode: 'model_not_found',
+      });
+    });
+  });
+
+  test.each([
+    [{ resets_at: 1_900_000_000 }, 1_900_000_000_000],
+    [{ resets_at: 'soon' }, null],
+    [{}, null],
+  ])('a usage limit that says when it is over: %j', async (fields, expected) => {
+    respond = (_request, response) => {
+      response.writeHead(429, { 'content-type': 'application/json' });
+      response.end(JSON.stringify({ error: { message: 'x', type: 'usage_limit_reached', ...fields } }));
+    };
+    await read(await ask('/v1/responses').answer);
+    expect(observations).toMatchObject([{ errorCode: 'usage_limit_reached', resetAtMs: expected }]);
+  });
 });
 
 describe('resetTimeMs', () => {
@@ -233,10 +392,17 @@ describe('resetTimeMs', () => {
     [{ 'retry-after': '2' }, 2_000],
     [{ 'retry-after': 'Thu, 01 Jan 1970 00:00:09 GMT' }, 9_000],
     [{ 'x-ratelimit-reset-tokens': '6m0s', 'x-ratelimit-reset-requests': '120ms' }, 360_000],
+    [{ 'retry-after-ms': '1500', 'retry-after': '9' }, 1_500],
+    [{ 'retry-after': 'soon', 'x-ratelimit-reset-requests': '7' }, 7_000],
     [{ 'x-ratelimit-reset-tokens': 'soon' }, null],
+    [{ 'x-ratelimit-reset-tokens': '99999999999999999999d' }, null],
     [{}, null],
   ])('%j', (headers, expected) => {
     expect(resetTimeMs(headers, 0)).toBe(expected);
+  });
+
+  test.each(['1700000000', '1700000000000'])('an epoch time: %s', (reset) => {
+    expect(resetTimeMs({ 'x-ratelimit-reset': reset }, 1_699_999_990_000)).toBe(1_700_000_000_000);
   });
 });
 

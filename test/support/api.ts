@@ -59,13 +59,14 @@ export function fakeGateway(pool: Pool): WorkflowGateway {
       last = accepted.catch(() => undefined);
       return (await accepted).decision;
     },
-    cancelRun: async (runId, reason) => {
+    cancelRun: async (runId, { reason, deadlineMs }) => {
       const found = await pool.query('select 1 from attempts where run_id = $1', [runId]);
       return found.rows.length === 0
         ? 'no-workflow'
-        : { runId, ...(await requestCancel(pool, runId, reason)) };
+        : { runId, ...(await requestCancel(pool, runId, reason, deadlineMs ?? null)) };
     },
     startQueueTask: () => Promise.resolve(),
+    cancelTask: ({ taskId }) => Promise.resolve({ taskId, state: 'cancelled', requested: true, runId: null }),
     dispatch: (task) => Promise.resolve({ taskId: task.taskId, runId: '', commandId: '' }),
     check: () => Promise.resolve(),
   };

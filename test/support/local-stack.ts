@@ -1,12 +1,15 @@
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
 import { z } from 'zod';
+import { readStackFile } from '../../cli/stack/stack-file.js';
 import { type Stack, startStack } from '../../cli/stack/start-stack.js';
 import { watchSession } from '../../cli/watch-session.js';
-import { type ApiClient, createApiClient } from '../../client/index.js';
+import { type ApiClient, createApiClient, isRetryable } from '../../client/index.js';
 import type { RunEvent } from '../../contract/events.js';
-import { type RunRecord, runRecordSchema } from '../../contract/runs.js';
+import { type RunRecord, type RunResult, runRecordSchema, runResultSchema } from '../../contract/runs.js';
 import { type SendAnswer, sendAnswerSchema, sessionRecordSchema } from '../../contract/sessions.js';
+import { readStackConfig, type StackConfig } from '../../infra/config/stack-config.js';
 import { makeDataFolder } from './data-folder.js';
 
 /** A whole local stack in a folder of its own: real Postgres, Temporal, worker, API, and the scripted model server. */
@@ -20,16 +23,31 @@ export interface LocalStack {
   stop(): Promise<void>;
 }
 
+/** What a test wants of its stack beside the defaults. */
+export interface LocalStackSettings {
+  /** How long a warm runner waits for its session's next turn. */
+  readonly runnerIdleTimeoutMs?: number;
+  /** A scripted model server that the test runs itself, and the key that it is to be given. */
+  readonly provider?: { readonly key: string; readonly url: string };
+}
+
 /** In a new folder on free ports; or in a given one, on the ports that it had before. */
-export async function startLocalStack(log: (line: string) => void, dataDir?: string): Promise<LocalStack> {
+export async function startLocalStack(
+  log: (line: string) => void,
+  dataDir?: string,
+  settings: LocalStackSettings = {},
+): Promise<LocalStack> {
   const folder = dataDir === undefined ? makeDataFolder() : { path: dataDir, remove: () => undefined };
   const stack = await startStack({
+    config: stackConfig(settings),
     dataDir: folder.path,
-    ports: dataDir === undefined ? 'any' : 'usual',
+    // The ports of a folder that was never used are free ones too.
+    ports: dataDir === undefined || readStackFile(dataDir) === undefined ? 'any' : 'usual',
     log,
   });
   const token = readFileSync(stack.apiTokenFile, 'utf8').trim();
-  if (stack.scriptedUrl === null)
+  const scriptedUrl = settings.provider?.url ?? stack.scriptedUrl;
+  if (scriptedUrl === null)
     throw new Error('this needs the scripted model server: unset the provider settings');
   const db = new pg.Pool({ connectionString: readFileSync(stack.databaseUrlFile, 'utf8').trim(), max: 2 });
   db.on('error', () => undefined);
@@ -38,12 +56,28 @@ export async function startLocalStack(log: (line: string) => void, dataDir?: str
     dataDir: folder.path,
     client: createApiClient({ baseUrl: stack.apiUrl, token: () => token }),
     token,
-    scriptedUrl: stack.scriptedUrl,
+    scriptedUrl,
     db,
     stop: async () => {
       if (!db.ended) await db.end();
       await stack.stop();
       folder.remove();
+    },
+  };
+}
+
+function stackConfig({ runnerIdleTimeoutMs, provider }: LocalStackSettings): StackConfig {
+  const config = readStackConfig();
+  return {
+    ...config,
+    ...(provider === undefined
+      ? {}
+      : { provider: { key: provider.key, baseUrl: `${provider.url}/v1`, model: 'scripted-1' } }),
+    passedOn: {
+      ...config.passedOn,
+      ...(runnerIdleTimeoutMs === undefined
+        ? {}
+        : { AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: String(runnerIdleTimeoutMs) }),
     },
   };
 }
@@ -69,8 +103,30 @@ export function send(
   });
 }
 
+/** As {@link send}; while the answer is 503 it is repeated with its key, as a client does whose worker or Temporal is just coming back. */
+export function sendWithRepeats(
+  local: LocalStack,
+  sessionId: string,
+  prompt: string,
+  over: Record<string, unknown> = {},
+): Promise<SendAnswer> {
+  const idempotencyKey = randomUUID();
+  return eventually('the message is decided', async () => {
+    try {
+      return await send(local, sessionId, prompt, { idempotencyKey, ...over });
+    } catch (error) {
+      if (isRetryable(error)) return undefined;
+      throw error;
+    }
+  });
+}
+
 export function getRun(local: LocalStack, runId: string): Promise<RunRecord> {
   return local.client.request(runRecordSchema, 'GET', ['api', 'v1', 'runs', runId]);
+}
+
+export function getResult(local: LocalStack, runId: string): Promise<RunResult> {
+  return local.client.request(runResultSchema, 'GET', ['api', 'v1', 'runs', runId, 'result']);
 }
 
 /** Watches a run to its end; every event once, in order. */
@@ -108,12 +164,13 @@ export async function eventually<T>(
   what: string,
   probe: () => Promise<T | undefined> | T | undefined,
   limitMs = 30_000,
+  everyMs = 50,
 ): Promise<T> {
   const deadline = Date.now() + limitMs;
   for (;;) {
     const found = await probe();
     if (found !== undefined) return found;
     if (Date.now() > deadline) throw new Error(`not within ${limitMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

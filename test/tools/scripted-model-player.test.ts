@@ -54,7 +54,21 @@ describe('markers', () => {
 
 test('the scenarios that come with AgentRun fit the schema', () => {
   const names = new ScenarioLibrary([builtInScenarioDir()]).names();
-  expect(names).toEqual(['bench-turn', 'default', 'demo', 'echo', 'fail', 'hold', 'long-answer', 'sleep']);
+  expect(names).toEqual([
+    'ask',
+    'bench-turn',
+    'default',
+    'demo',
+    'echo',
+    'fail',
+    'gate',
+    'hold',
+    'limit',
+    'long-answer',
+    'outage',
+    'sleep',
+    'stages',
+  ]);
 });
 
 describe('scenario files', () => {

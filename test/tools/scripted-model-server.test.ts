@@ -48,6 +48,10 @@ const scenarios: ScenarioInput[] = [
   { name: 'strict', steps: [{ text: 'ok', expectText: ['the word'] }] },
   { name: 'slow', steps: [{ text: 'abcdefghij', deltas: 10, deltaMs: 60_000 }] },
   { name: 'stop', steps: [{ text: 'abcd', deltas: 4, hold: 'gate', holdAfterDeltas: 2 }] },
+  {
+    name: 'fail-until',
+    steps: [{ text: 'abcd', failure: { kind: 'server_error', untilReleased: 'healed' } }],
+  },
   ...failureKindSchema.options.map((kind) => ({
     name: `fail-${kind.replaceAll('_', '-')}`,
     steps: [{ text: 'abcd', deltas: 4, failure: { kind, times: 1, afterDeltas: 2 } }],
@@ -153,6 +157,41 @@ describe('the scripted model over HTTP', () => {
     await expect(collect(response, events)).rejects.toThrow();
     expect(textOf(events)).toBe('ab');
     expect(textOf(await eventsOf(await ask('[[scenario:fail-stream-cut]]')))).toBe('abcd');
+  });
+
+  test('gives no answer at all when the connection is lost', async () => {
+    await expect(ask('[[scenario:fail-connection-lost]]')).rejects.toThrow();
+    expect(textOf(await eventsOf(await ask('[[scenario:fail-connection-lost]]')))).toBe('abcd');
+    expect(server.requests().map(({ outcome }) => outcome)).toEqual(['cut', 'completed']);
+  });
+
+  test('fails until the hold of the failure is released', async () => {
+    for (let request = 0; request < 3; request += 1)
+      expect((await ask('[[scenario:fail-until]]')).status).toBe(500);
+    server.release('healed');
+    expect(textOf(await eventsOf(await ask('[[scenario:fail-until]]')))).toBe('abcd');
+    expect(server.requests().map(({ failure }) => failure)).toEqual([
+      'server_error',
+      'server_error',
+      'server_error',
+      null,
+    ]);
+  });
+
+  test('finds requests by a text of their body, and the last of them', async () => {
+    for (const word of ['one apple', 'one pear', 'two apple', 'three apple']) await eventsOf(await ask(word));
+    const seqs = async (query: string) => {
+      const response = await fetch(`${server.url}/__scripted/requests?${query}`);
+      const body: unknown = await response.json();
+      return z
+        .object({ requests: z.array(z.object({ seq: z.number() })) })
+        .parse(body)
+        .requests.map(({ seq }) => seq);
+    };
+    expect(await seqs('contains=apple')).toEqual([1, 3, 4]);
+    expect(await seqs('contains=apple&last=2')).toEqual([3, 4]);
+    expect(await seqs('contains=pear&last=9')).toEqual([2]);
+    expect(await seqs('thread=another&last=1')).toEqual([]);
   });
 
   test('a stalled stream says no more, and ends when the client goes', async () => {

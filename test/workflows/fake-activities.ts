@@ -1,23 +1,60 @@
 import { randomUUID } from 'node:crypto';
-import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../../activities/index.js';
+import type {
+  RecordActivities,
+  RunnerActivities,
+  SuperviseActivities,
+  SupervisedAttempt,
+} from '../../activities/index.js';
+import type { RetryFacts } from '../../domain/retry-decision.js';
 import type { SendDecision } from '../../domain/send-plan.js';
 import type { SupervisionVerdict } from '../../domain/supervision.js';
+import type { EndedAttempt, ParkLook } from '../../store/attempt-ends.js';
+import type { WrittenAttempt } from '../../store/turn-steps.js';
 
-type AllActivities = RecordActivities & RunnerActivities & SuperviseActivities;
+export type AllActivities = RecordActivities & RunnerActivities & SuperviseActivities;
+
+const hourMs = 3_600_000;
 
 /** A session's records in memory: at most one live run, and what was asked of it. Stands at the activity boundary only. */
 export class FakeWorld {
   readonly calls: string[] = [];
+  /** What supervising answers, attempt by attempt; when none is left it waits for `release`. */
   readonly verdicts: SupervisionVerdict[] = [];
   readonly ended = new Map<string, string>();
+  readonly ends: EndedAttempt[] = [];
   active: string | null = null;
   queued: string[] = [];
   cancelRequested = false;
+  currentEpoch = 1;
+  /** Replaces single facts for the decision about another attempt. */
+  facts: Partial<RetryFacts> = {};
+  /** As a worker of 0.1.0: supervising answers without the facts for a retry. */
+  answersAsBefore = false;
+  /** What a look at the parked turn finds. */
+  park: () => ParkLook = () => ({ state: 'over' });
+  /** What comes before the next attempt is written. */
+  first: Pick<WrittenAttempt, 'completed' | 'ended'> = {};
   /** Lets a supervising activity answer; tests call it. */
   release: () => void = () => undefined;
   /** The first run that a message begins; unique, since all tests share one server. */
   readonly firstRunId = `run_${randomUUID()}`;
   #turns = 0;
+
+  retryFacts(): RetryFacts {
+    return {
+      nowMs: 0,
+      maxAttempts: 3,
+      retryBackoffMs: 1_000,
+      providerParkMs: 1_000,
+      cancelRequested: this.cancelRequested,
+      hardLeftMs: hourMs,
+      deadlineLeftMs: null,
+      providerParkedMs: 0,
+      providerParks: this.ends.filter((end) => end.park?.reason === 'provider-limit').length,
+      former: this.ends.filter((end) => end.counted).map(({ failureKind }) => ({ failureKind, begun: true })),
+      ...this.facts,
+    };
+  }
 
   /** Activities for a worker. `overrides` replace single ones. */
   activities(overrides: Partial<AllActivities> = {}): AllActivities {
@@ -45,11 +82,33 @@ export class FakeWorld {
       },
       openTurn: async ({ runId }) => {
         note(`openTurn ${runId}`);
-        return { terminal: this.ended.has(runId), attempt: prepared(runId, 1) };
+        const last = this.ends.findLast((end) => end.epoch === this.currentEpoch);
+        const between =
+          last === undefined ? {} : ({ between: last.park === null ? 'retry' : 'parked' } as const);
+        return { terminal: this.ended.has(runId), attempt: prepared(runId, this.currentEpoch), ...between };
       },
       writeAttempt: async ({ runId, epoch }) => {
         note(`writeAttempt ${epoch}`);
+        const former = prepared(runId, epoch - 1);
+        if (this.first.completed === true || this.first.ended === true) return { ...former, ...this.first };
+        if (this.cancelRequested) return { ...former, cancelRequested: true };
+        this.currentEpoch = epoch;
         return prepared(runId, epoch);
+      },
+      endAttempt: async (end) => {
+        const how = end.park === null ? '' : ` park ${end.park.reason}`;
+        note(`endAttempt ${end.epoch} ${end.failureKind}${how}`);
+        if (this.cancelRequested) return 'cancelled';
+        this.ends.push(end);
+        return 'retry';
+      },
+      lookAtPark: async () => {
+        note('lookAtPark');
+        return this.cancelRequested ? { state: 'cancelled' } : this.park();
+      },
+      retryFacts: async ({ epoch }) => {
+        note(`retryFacts ${epoch}`);
+        return this.retryFacts();
       },
       finishTurn: async ({ runId, end }) => {
         note(`finishTurn ${end.terminalStatus} ${end.failureKind}`);
@@ -70,11 +129,22 @@ export class FakeWorld {
         const status = this.ended.get(taskId);
         return { state: status ?? 'running', terminal: status !== undefined, runId: this.firstRunId };
       },
+      cancelTask: async ({ taskId }) => {
+        note(`cancelTask ${taskId}`);
+        const status = this.ended.get(taskId);
+        if (status !== undefined)
+          return { state: status, terminal: true, requested: false, runId: this.firstRunId };
+        if (this.calls.includes(`dispatchTask ${taskId}`))
+          return { state: 'running', terminal: false, requested: true, runId: this.firstRunId };
+        this.ended.set(taskId, 'cancelled');
+        return { state: 'cancelled', terminal: true, requested: true, runId: null };
+      },
       launchRunner: async ({ epoch }) => note(`launchRunner ${epoch}`),
       stopRunner: async ({ jobName }) => note(`stopRunner ${jobName}`),
       announceTurnEnd: async ({ runId }) => note(`announceTurnEnd ${runId}`),
       sendToSession: async ({ commandId }) => note(`sendToSession ${commandId}`),
-      superviseRunner: async ({ epoch }) => {
+      cancelRun: async ({ runId }) => note(`cancelRun ${runId}`),
+      superviseRunner: async ({ epoch }): Promise<SupervisedAttempt> => {
         note(`superviseRunner ${epoch}`);
         const verdict = this.verdicts.shift();
         if (verdict === undefined) {
@@ -85,6 +155,7 @@ export class FakeWorld {
         return {
           verdict: verdict ?? { kind: 'outcome', outcome: { terminalStatus: 'completed' } },
           cancelRequested: this.cancelRequested,
+          ...(this.answersAsBefore ? {} : { retry: this.retryFacts() }),
         };
       },
       ...overrides,

@@ -1,106 +1,28 @@
 import { randomUUID } from 'node:crypto';
-import { WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
-import { ApplicationFailure, defineSearchAttributeKey } from '@temporalio/common';
-import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, Worker, type WorkflowBundleOption } from '@temporalio/worker';
+import { WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../../activities/index.js';
-import { searchAttributeNames, superviseTaskQueue } from '../../domain/workflow-ids.js';
-import { startTracing } from '../../infra/telemetry/tracing.js';
-import { createTracingPlugin } from '../../infra/temporal/tracing-plugin.js';
-import { bundleWorkflows } from '../../worker/bundle-workflows.js';
 import {
+  cancelTaskUpdate,
   cancelUpdate,
   dispatchUpdate,
-  type SessionInput,
-  sendUpdate,
   steerSignal,
-  type TurnInput,
   turnEndedSignal,
   workflowTypes,
 } from '../../workflows/messages.js';
 import { FakeWorld } from './fake-activities.js';
+import { Harness, session, taskQueue, turn } from './harness.js';
 
-let env: TestWorkflowEnvironment;
-let bundle: WorkflowBundleOption;
-const tracing = startTracing({ serviceName: 'test' });
-const taskQueue = 'workflow-tests';
-
+let harness: Harness;
 beforeAll(async () => {
-  Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const path = process.env.TEMPORAL_CLI_PATH;
-  if (path === undefined) throw new Error('the global setup names the Temporal server');
-  env = await TestWorkflowEnvironment.createLocal({
-    server: {
-      executable: { type: 'existing-path', path },
-      searchAttributes: Object.values(searchAttributeNames).map((name) =>
-        defineSearchAttributeKey(name, 'KEYWORD'),
-      ),
-    },
-  });
-  bundle = await bundleWorkflows(tracing);
+  harness = await Harness.start();
 });
 afterAll(async () => {
-  await env?.teardown();
+  await harness?.stop();
 });
-
-/** Runs `work` beside workers with these activities; the histories of all workflows it names (`id` or `id#run`) are replayed afterwards. */
-async function withWorkers(
-  activities: RecordActivities & RunnerActivities & SuperviseActivities,
-  work: () => Promise<readonly string[]>,
-  options: { maxCachedWorkflows?: number } = {},
-): Promise<void> {
-  const common = {
-    connection: env.nativeConnection,
-    activities,
-    plugins: [createTracingPlugin(tracing)],
-    ...options,
-  };
-  const main = await Worker.create({ ...common, taskQueue, workflowBundle: bundle });
-  const supervise = await Worker.create({ ...common, taskQueue: superviseTaskQueue });
-  let ids: readonly string[] = [];
-  await main.runUntil(
-    supervise.runUntil(async () => {
-      ids = await work();
-    }),
-  );
-  for (const workflowId of ids) {
-    const [id = '', execution] = workflowId.split('#');
-    const history = await env.client.workflow.getHandle(id, execution).fetchHistory();
-    await Worker.runReplayHistory(
-      { workflowBundle: bundle, plugins: [createTracingPlugin(tracing)] },
-      history,
-      workflowId,
-    );
-  }
-}
-
-const session = (over: Partial<SessionInput> = {}): SessionInput => ({
-  sessionId: `s-${randomUUID()}`,
-  tenantId: 't',
-  projectId: 'p',
-  ...over,
-});
-const turn = (): TurnInput => ({ ...session(), runId: `run_${randomUUID()}`, launcher: 'process' });
-
-const startTurn = (input: TurnInput) =>
-  env.client.workflow.start(workflowTypes.turn, {
-    workflowId: `turn/${input.runId}`,
-    taskQueue,
-    args: [input],
-  });
-
-function send(input: SessionInput, commandId: string) {
-  return env.client.workflow.executeUpdateWithStart(sendUpdate, {
-    args: [{ commandId }],
-    startWorkflowOperation: new WithStartWorkflowOperation(workflowTypes.session, {
-      workflowId: `session/${input.sessionId}`,
-      taskQueue,
-      args: [input],
-      workflowIdConflictPolicy: 'USE_EXISTING',
-    }),
-  });
-}
+const withWorkers: Harness['withWorkers'] = (...given) => harness.withWorkers(...given);
+const startTurn: Harness['startTurn'] = (input) => harness.startTurn(input);
+const send: Harness['send'] = (...given) => harness.send(...given);
 
 describe('turn workflow', () => {
   it('launches, supervises, finishes and announces, in this order', async () => {
@@ -121,16 +43,14 @@ describe('turn workflow', () => {
     ]);
   });
 
-  it('tries again with the next epoch when the runner was lost before the agent began, and proves it gone first', async () => {
+  it('goes on with a history of 0.1.0 as that did: no end of the attempt is stored', async () => {
     const world = new FakeWorld();
-    world.verdicts.push(
-      { kind: 'runner-gone', begun: false },
-      { kind: 'outcome', outcome: { terminalStatus: 'completed' } },
-    );
+    world.answersAsBefore = true;
+    world.verdicts.push({ kind: 'runner-gone', begun: false }, { kind: 'runner-gone', begun: true });
     const input = turn();
     await withWorkers(world.activities(), async () => {
       const handle = await startTurn(input);
-      expect(await handle.result()).toMatchObject({ status: 'completed', attempts: 2 });
+      expect(await handle.result()).toMatchObject({ status: 'failed', attempts: 2 });
       return [handle.workflowId];
     });
     expect(world.calls.slice(2)).toEqual([
@@ -139,26 +59,8 @@ describe('turn workflow', () => {
       'writeAttempt 2',
       'launchRunner 2',
       'superviseRunner 2',
-      'finishTurn completed null',
-      `announceTurnEnd ${input.runId}`,
-    ]);
-  });
-
-  it.each([
-    ['runner-lost', { kind: 'runner-gone', begun: true }],
-    ['idle-timeout', { kind: 'timeout', timeoutKind: 'idle', limitMs: 5 }],
-  ] as const)('ends failed with %s after the runner was stopped', async (failureKind, verdict) => {
-    const world = new FakeWorld();
-    world.verdicts.push(verdict);
-    const input = turn();
-    await withWorkers(world.activities(), async () => {
-      const handle = await startTurn(input);
-      expect(await handle.result()).toMatchObject({ status: 'failed' });
-      return [handle.workflowId];
-    });
-    expect(world.calls.slice(-3)).toEqual([
-      'stopRunner job-1',
-      `finishTurn failed ${failureKind}`,
+      'stopRunner job-2',
+      'finishTurn failed runner-lost',
       `announceTurnEnd ${input.runId}`,
     ]);
   });
@@ -261,7 +163,9 @@ describe('session workflow', () => {
       });
       await vi.waitFor(
         async () => {
-          const { events } = await env.client.workflow.getHandle(`turn/${world.firstRunId}`).fetchHistory();
+          const { events } = await harness.client.workflow
+            .getHandle(`turn/${world.firstRunId}`)
+            .fetchHistory();
           expect(
             events?.some((event) => event.workflowExecutionSignaledEventAttributes?.signalName === 'steer'),
           ).toBe(true);
@@ -269,7 +173,7 @@ describe('session workflow', () => {
         { timeout: 10_000 },
       );
       world.release();
-      await env.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
+      await harness.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
       return [`session/${input.sessionId}`, `turn/${world.firstRunId}`];
     });
   });
@@ -284,8 +188,8 @@ describe('session workflow', () => {
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       world.queued.push(runId);
       world.release();
-      await env.client.workflow.getHandle(`turn/${first}`).result();
-      await env.client.workflow
+      await harness.client.workflow.getHandle(`turn/${first}`).result();
+      await harness.client.workflow
         .getHandle(`session/${input.sessionId}`)
         .signal(turnEndedSignal, { runId: first, nextCommandIds: [] });
       await vi.waitFor(() => expect(world.calls).toContain(`openTurn ${runId}`), { timeout: 10_000 });
@@ -293,7 +197,7 @@ describe('session workflow', () => {
         expect(world.calls.filter((call) => call === 'superviseRunner 1')).toHaveLength(2),
       );
       world.release();
-      await env.client.workflow.getHandle(`turn/${runId}`).result();
+      await harness.client.workflow.getHandle(`turn/${runId}`).result();
       return [`session/${input.sessionId}`];
     });
   });
@@ -308,26 +212,91 @@ describe('session workflow', () => {
       expect(decisions.map((one) => one.decision).sort()).toEqual(['steer', 'steer', 'turn']);
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       world.release();
-      await env.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
+      await harness.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
       return [`session/${input.sessionId}`];
     });
   });
 
-  it('continues as new with a live turn, which goes on', async () => {
+  it('continues as new with a live turn, which goes on; a message that comes again is decided as before', async () => {
     const world = new FakeWorld();
-    const input = session({ maxUpdates: 3 });
-    await withWorkers(world.activities(), async () => {
-      for (let index = 0; index < 7; index += 1) await send(input, `cmd_${index}`);
+    const input = session({ maxUpdates: 5 });
+    const inner = world.activities();
+    const decided = new Map<string, Awaited<ReturnType<typeof inner.acceptMessage>>>();
+    const activities = world.activities({
+      // Decided once per message, as the step that keeps decisions in Postgres does.
+      acceptMessage: async (message) => {
+        const decision = decided.get(message.commandId) ?? (await inner.acceptMessage(message));
+        decided.set(message.commandId, decision);
+        return decision;
+      },
+    });
+    await withWorkers(activities, async () => {
+      const first = await send(input, 'cmd_0');
+      for (let index = 1; index < 12; index += 1) await send(input, `cmd_${index}`);
       const id = `session/${input.sessionId}`;
-      const { raw, runId, status } = await env.client.workflow.getHandle(id).describe();
+      const { raw, runId, status } = await harness.client.workflow.getHandle(id).describe();
       const firstExecution = raw.workflowExecutionInfo?.firstRunId ?? '';
       expect(status.name).toBe('RUNNING');
       expect(runId).not.toBe(firstExecution);
+      expect(await send(input, 'cmd_0')).toEqual(first);
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       expect(world.calls.filter((call) => call.startsWith('launchRunner'))).toHaveLength(1);
       world.release();
-      await env.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
+      await harness.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
       return [`${id}#${firstExecution}`, `turn/${world.firstRunId}`];
+    });
+    expect(world.calls.filter((call) => call.startsWith('acceptMessage'))).toHaveLength(12);
+  });
+
+  it.each(['answer', 'interrupt'] as const)('wakes the turn that waits after an %s', async (what) => {
+    const world = new FakeWorld();
+    const input = session();
+    const inner = world.activities();
+    const activities = world.activities({
+      acceptMessage: async ({ commandId }) => {
+        const runId = world.firstRunId;
+        if (commandId === 'cmd_1') return inner.acceptMessage({ commandId });
+        if (what === 'answer') return { decision: 'answer', runId, commandId, requestId: 'req_1' };
+        const queued = { decision: 'turn', runId: `${runId}_2`, commandId, queued: true } as const;
+        return { ...queued, launcher: 'process', first: null, interrupts: runId };
+      },
+    });
+    await withWorkers(activities, async () => {
+      await send(input, 'cmd_1');
+      await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
+      await send(input, 'cmd_2');
+      const handle = harness.client.workflow.getHandle(`turn/${world.firstRunId}`);
+      await vi.waitFor(
+        async () => {
+          const { events } = await handle.fetchHistory();
+          const signals = events?.map((one) => one.workflowExecutionSignaledEventAttributes?.signalName);
+          expect(signals).toContain('wake');
+        },
+        { timeout: 10_000 },
+      );
+      world.release();
+      await handle.result();
+      return [`session/${input.sessionId}`, handle.workflowId];
+    });
+  });
+
+  it('stays when a look at its next turn is refused for good, and decides about later messages', async () => {
+    const world = new FakeWorld();
+    const input = session();
+    const activities = world.activities({
+      nextTurn: async () => {
+        throw ApplicationFailure.nonRetryable('Postgres refused nextTurn (SQLSTATE 23505)', 'infra-failed');
+      },
+    });
+    await withWorkers(activities, async () => {
+      expect(await send(input, 'cmd_1')).toMatchObject({ decision: 'turn' });
+      expect(await send(input, 'cmd_2')).toMatchObject({ decision: 'steer' });
+      await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
+      const { status } = await harness.client.workflow.getHandle(`session/${input.sessionId}`).describe();
+      expect(status.name).toBe('RUNNING');
+      world.release();
+      await harness.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
+      return [`session/${input.sessionId}`];
     });
   });
 
@@ -337,7 +306,7 @@ describe('session workflow', () => {
     const input = session({ idleMs: 1_000 });
     await withWorkers(world.activities(), async () => {
       await send(input, 'cmd_1');
-      await env.client.workflow.getHandle(`session/${input.sessionId}`).result();
+      await harness.client.workflow.getHandle(`session/${input.sessionId}`).result();
       return [`session/${input.sessionId}`];
     });
     expect(world.active).toBeNull();
@@ -350,7 +319,7 @@ describe('queue task workflow', () => {
     const taskId = `task_${randomUUID()}`;
     const workflowId = `queueTask/${taskId}`;
     await withWorkers(world.activities(), async () => {
-      const handle = await env.client.workflow.start(workflowTypes.queueTask, {
+      const handle = await harness.client.workflow.start(workflowTypes.queueTask, {
         workflowId,
         taskQueue,
         args: [{ taskId, ...session() }],
@@ -378,7 +347,7 @@ describe('queue task workflow', () => {
     });
     await withWorkers(activities, async () => {
       const taskId = `task_${randomUUID()}`;
-      const handle = await env.client.workflow.start(workflowTypes.queueTask, {
+      const handle = await harness.client.workflow.start(workflowTypes.queueTask, {
         workflowId: `queueTask/${taskId}`,
         taskQueue,
         args: [{ taskId, ...session() }],
@@ -387,5 +356,54 @@ describe('queue task workflow', () => {
       await handle.terminate();
       return [];
     });
+  });
+
+  const startTask = (taskId: string) =>
+    harness.client.workflow.start(workflowTypes.queueTask, {
+      workflowId: `queueTask/${taskId}`,
+      taskQueue,
+      args: [{ taskId, ...session() }],
+    });
+  const cancelRequest = { reason: 'enough', deadlineMs: 2_000 };
+
+  it('cancels a task before its dispatch at once; a dispatch afterwards is none', async () => {
+    const world = new FakeWorld();
+    const taskId = `task_${randomUUID()}`;
+    await withWorkers(world.activities(), async () => {
+      const handle = await startTask(taskId);
+      expect(await handle.executeUpdate(cancelTaskUpdate, { args: [cancelRequest] })).toEqual({
+        taskId,
+        state: 'cancelled',
+        requested: true,
+        runId: null,
+      });
+      expect(await handle.result()).toEqual({ taskId, state: 'cancelled' });
+      return [handle.workflowId];
+    });
+    expect(world.calls).toEqual([`cancelTask ${taskId}`]);
+  });
+
+  it('cancels the run of a dispatched task and ends with it', async () => {
+    const world = new FakeWorld();
+    const taskId = `task_${randomUUID()}`;
+    const activities = world.activities({
+      cancelRun: async ({ runId }) => {
+        world.calls.push(`cancelRun ${runId}`);
+        world.ended.set(taskId, 'cancelled');
+      },
+    });
+    await withWorkers(activities, async () => {
+      const handle = await startTask(taskId);
+      // At the same time: the dispatch that has begun is brought to its end, so that there is a run to cancel.
+      const [dispatched, cancelled] = await Promise.all([
+        handle.executeUpdate(dispatchUpdate),
+        handle.executeUpdate(cancelTaskUpdate, { args: [cancelRequest] }),
+      ]);
+      expect(cancelled).toMatchObject({ requested: true, runId: dispatched.runId });
+      expect(await handle.result()).toEqual({ taskId, state: 'cancelled' });
+      return [handle.workflowId];
+    });
+    expect(world.calls).toContain(`cancelRun ${world.firstRunId}`);
+    expect(world.calls.filter((call) => call.startsWith('dispatchTask'))).toHaveLength(1);
   });
 });

@@ -16,7 +16,7 @@ export type StreamEnd = 'completed' | 'failed' | 'cut';
 export interface Playback {
   readonly answer: Answer;
   readonly step: Step;
-  readonly failure: Exclude<FailurePlan, { on: 'http' }> | null;
+  readonly failure: Exclude<FailurePlan, { on: 'http' | 'connection' }> | null;
   readonly threadKey: string;
   readonly holds: Holds;
 }

@@ -34,6 +34,10 @@ export class Holds {
     return waiting.length;
   }
 
+  isReleased(name: string): boolean {
+    return this.released.has(name);
+  }
+
   /** Makes a released hold stop again. */
   arm(name: string): void {
     this.released.delete(name);

@@ -1,6 +1,6 @@
 import type { Failure, FailureKind } from './scenario.js';
 
-/** A failure as the wire shows it: an HTTP error, an error inside the stream, or a stream that breaks off. */
+/** A failure as the wire shows it: an HTTP error, an error inside the stream, a stream that breaks off, or no answer at all. */
 export type FailurePlan =
   | {
       readonly on: 'http';
@@ -9,7 +9,8 @@ export type FailurePlan =
       readonly body: { readonly error: ProviderError };
     }
   | { readonly on: 'stream'; readonly error: ProviderError }
-  | { readonly on: 'cut' | 'stall'; readonly afterDeltas: number };
+  | { readonly on: 'cut' | 'stall'; readonly afterDeltas: number }
+  | { readonly on: 'connection' };
 
 export interface ProviderError {
   readonly message: string;
@@ -25,7 +26,9 @@ interface ErrorRow {
 }
 
 /** What OpenAI sends for each failure; the names are those of its error bodies. */
-const errorRows: Readonly<Record<Exclude<FailureKind, 'stream_cut' | 'stream_stall'>, ErrorRow>> = {
+const errorRows: Readonly<
+  Record<Exclude<FailureKind, 'stream_cut' | 'stream_stall' | 'connection_lost'>, ErrorRow>
+> = {
   unauthorized: {
     status: 401,
     type: 'invalid_request_error',
@@ -88,6 +91,7 @@ export function planFailure(failure: Failure): FailurePlan {
   const { kind } = failure;
   if (kind === 'stream_cut') return { on: 'cut', afterDeltas: failure.afterDeltas ?? 1 };
   if (kind === 'stream_stall') return { on: 'stall', afterDeltas: failure.afterDeltas ?? 1 };
+  if (kind === 'connection_lost') return { on: 'connection' };
   const row = errorRows[kind];
   const error = { message: failure.message ?? row.message, type: row.type, code: row.code };
   if (row.status === 'stream') return { on: 'stream', error };

@@ -18,6 +18,7 @@ export const failureKindSchema = z.enum([
   'rate_limit_exceeded',
   'stream_cut',
   'stream_stall',
+  'connection_lost',
 ]);
 export type FailureKind = z.infer<typeof failureKindSchema>;
 
@@ -30,6 +31,7 @@ export type FailureKind = z.infer<typeof failureKindSchema>;
  * - `message`: the provider's error text (a default per kind).
  * - `retryAfterS`: the `retry-after` header in seconds (default 1 for `rate_limited`).
  * - `afterDeltas`: how many deltas of the step's text go out before `stream_cut` and `stream_stall` (default 1).
+ * - `untilReleased`: fail until the hold of this name is released, then play the step.
  */
 export const failureSchema = z.strictObject({
   kind: failureKindSchema,
@@ -38,6 +40,7 @@ export const failureSchema = z.strictObject({
   message: z.string().optional(),
   retryAfterS: z.number().nonnegative().optional(),
   afterDeltas: z.int().nonnegative().optional(),
+  untilReleased: z.string().min(1).optional(),
 });
 export type Failure = z.infer<typeof failureSchema>;
 

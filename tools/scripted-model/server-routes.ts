@@ -17,7 +17,8 @@ export interface Controlled {
  * The routes that tests and people use, apart from the provider's API. They need no key.
  *
  * - `GET /__scripted`: what this is, and the names of the scenarios.
- * - `GET /__scripted/requests[?thread=KEY][&bodies=0]`: the recorded requests.
+ * - `GET /__scripted/requests[?thread=KEY][&contains=TEXT][&last=N][&bodies=0]`: the recorded requests, or those of a thread, those whose body holds a
+ *   text, the last N of them.
  * - `GET /__scripted/holds`; `POST /__scripted/holds/NAME/release`; `POST /__scripted/holds/NAME/arm`.
  *
  * @returns false when the request is none of these.
@@ -91,7 +92,13 @@ export function sendJson(
 
 function recorded(log: RequestLog, query: URLSearchParams): unknown[] {
   const thread = query.get('thread');
-  const requests = log.all().filter((request) => thread === null || request.threadKey === thread);
+  const text = query.get('contains');
+  const found = log
+    .all()
+    .filter((request) => thread === null || request.threadKey === thread)
+    .filter((request) => text === null || JSON.stringify(request.body).includes(text));
+  const last = Number(query.get('last') ?? found.length);
+  const requests = found.slice(Math.max(found.length - last, 0));
   if (query.get('bodies') !== '0') return requests;
   return requests.map(({ body: _body, headers: _headers, ...rest }) => rest);
 }

@@ -12,7 +12,7 @@ import { planFailure } from './provider-failures.js';
 import type { RecordedRequest } from './request-log.js';
 import { RequestLog } from './request-log.js';
 import { buildAnswer } from './responses-api.js';
-import type { ScenarioInput } from './scenario.js';
+import type { Failure, ScenarioInput } from './scenario.js';
 import { builtInScenarioDir, ScenarioLibrary, UnknownScenarioError } from './scenario-library.js';
 import { answerControlRequest, readBody, sendError, sendJson } from './server-routes.js';
 
@@ -166,8 +166,14 @@ interface Answerable {
 
 async function play(context: Context, answerable: Answerable, response: ServerResponse): Promise<void> {
   const { record, choice, conversation } = answerable;
-  const failure = choice.failure ? planFailure(choice.failure) : null;
-  record.failure = choice.failure?.kind ?? null;
+  const due = choice.failure && !isOver(choice.failure, context.holds) ? choice.failure : null;
+  const failure = due ? planFailure(due) : null;
+  record.failure = due?.kind ?? null;
+  if (failure?.on === 'connection') {
+    response.destroy();
+    context.log.end(record, 'cut', null);
+    return;
+  }
   if (failure?.on === 'http') {
     sendJson(response, failure.status, failure.body, failure.headers);
     context.log.end(record, 'failed', failure.status);
@@ -186,6 +192,10 @@ async function play(context: Context, answerable: Answerable, response: ServerRe
     context.log.end(record, signal.aborted ? 'clientGone' : 'cut', 200);
     if (!signal.aborted) throw error;
   }
+}
+
+function isOver(failure: Failure, holds: Holds): boolean {
+  return failure.untilReleased !== undefined && holds.isReleased(failure.untilReleased);
 }
 
 function refuse(context: Context, record: RecordedRequest, response: ServerResponse, message: string): void {

@@ -1,3 +1,4 @@
+import type { ProviderEvidence } from '../../../contract/commands.js';
 import type { RunFailureKind } from '../../../contract/failure-kinds.js';
 import type { CodexErrorInfo } from './codex-protocol.js';
 
@@ -9,6 +10,7 @@ export interface ProviderFailureFacts {
     readonly status: number | null;
     readonly errorCode: string | null;
     readonly ended: string;
+    readonly resetAtMs?: number | null;
   } | null;
 }
 
@@ -39,27 +41,57 @@ const kindByInfo: Readonly<Record<string, RunFailureKind>> = {
 const kindByCode: Readonly<Record<string, RunFailureKind>> = {
   insufficient_quota: 'provider-quota',
   usage_limit_reached: 'provider-quota',
+  usage_not_included: 'provider-quota',
+  billing_hard_limit_reached: 'provider-quota',
   rate_limit_exceeded: 'provider-rate-limited',
   context_length_exceeded: 'context-window-exceeded',
   model_not_found: 'model-not-found',
   invalid_api_key: 'provider-auth',
   server_is_overloaded: 'provider-overloaded',
   slow_down: 'provider-overloaded',
-  server_error: 'provider-unavailable',
 };
+/** Says no more than that something failed: a failing status is the better word. */
+const generalCode = 'server_error';
 
-/** Maps a provider failure to the closed list of failure kinds (decisions.md, "Provider errors"). Pure. */
+/**
+ * Maps a provider failure to the closed list of failure kinds (decisions.md, "Provider errors"). `evidence` is `both` when the two speak of the same
+ * failure: the same kind, or the proxy with the exact word where the agent has only a status or a general one. Pure.
+ */
 export function classifyCodexError(facts: ProviderFailureFacts): ProviderFailure {
   const agent = kindFromAgent(facts);
   const proxy = kindFromProxy(facts.proxy);
   if (agent !== null && proxy !== null) {
-    // A status is exact where the agent has only a general word for it.
-    const failureKind = isGeneral(agent) ? proxy : agent;
-    return { failureKind, evidence: agent === proxy || isGeneral(agent) ? 'both' : 'agent' };
+    const { status } = readInfo(facts.codexErrorInfo);
+    const refined = isGeneral(agent) || (status !== null && status === facts.proxy?.status);
+    return { failureKind: refined ? proxy : agent, evidence: refined || agent === proxy ? 'both' : 'agent' };
   }
   if (agent !== null) return { failureKind: agent, evidence: 'agent' };
   if (proxy !== null) return { failureKind: proxy, evidence: 'proxy' };
   return { failureKind: 'agent-error', evidence: 'none' };
+}
+
+/** Kinds whose limit has a time at which it is over. */
+const limited: ReadonlySet<RunFailureKind> = new Set([
+  'provider-rate-limited',
+  'provider-quota',
+  'provider-overloaded',
+]);
+
+/** What a failed turn's outcome tells of the provider; null when the provider has no part in it. Pure. */
+export function providerEvidence(
+  facts: ProviderFailureFacts,
+  { failureKind, evidence }: ProviderFailure,
+): ProviderEvidence | null {
+  if (evidence === 'none') return null;
+  const agent = readInfo(facts.codexErrorInfo);
+  const resetAtMs = limited.has(failureKind) ? (facts.proxy?.resetAtMs ?? null) : null;
+  return {
+    evidence,
+    status: facts.proxy?.status ?? agent.status,
+    errorCode: facts.proxy?.errorCode?.slice(0, 200) ?? null,
+    agentErrorInfo: agent.name === '' ? null : agent.name.slice(0, 200),
+    resetAt: resetAtMs === null ? null : new Date(resetAtMs).toISOString(),
+  };
 }
 
 /** The agent's own kinds that a lost stream or any server failure may stand behind. */
@@ -85,8 +117,9 @@ function kindFromProxy(proxy: ProviderFailureFacts['proxy']): RunFailureKind | n
   const known = proxy.errorCode === null ? undefined : kindByCode[proxy.errorCode];
   if (known !== undefined) return known;
   if (proxy.ended === 'unreachable') return 'provider-unavailable';
-  if (proxy.ended === 'upstream-lost') return 'provider-disconnected';
-  return proxy.status === null || proxy.status < 400 ? null : kindFromStatus(proxy.status);
+  if (proxy.ended === 'upstream-lost' || proxy.ended === 'upstream-silent') return 'provider-disconnected';
+  const byStatus = proxy.status === null ? null : kindFromStatus(proxy.status);
+  return byStatus ?? (proxy.errorCode === generalCode ? 'provider-unavailable' : null);
 }
 
 /** Kind of an HTTP status of a provider. */

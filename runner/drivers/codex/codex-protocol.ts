@@ -99,6 +99,7 @@ export const turnSchema = z.looseObject({
   status: z.enum(['completed', 'interrupted', 'failed', 'inProgress']),
   error: turnErrorSchema.nullish(),
 });
+export type RecordedTurn = z.infer<typeof turnSchema>;
 export const turnCompletedSchema = z.looseObject({ threadId: text, turn: turnSchema });
 export const turnStartedSchema = z.looseObject({ threadId: text, turn: z.looseObject({ id: text }) });
 export const turnStartAnswerSchema = z.looseObject({ turn: z.looseObject({ id: text }) });
@@ -113,9 +114,19 @@ export const turnPlanSchema = z.looseObject({
 
 export const threadStatusSchema = z.looseObject({ threadId: text, status: z.looseObject({ type: text }) });
 export const threadAnswerSchema = z.looseObject({ thread: z.looseObject({ id: text }) });
-export const threadReadAnswerSchema = z.looseObject({
-  thread: z.looseObject({ turns: z.array(turnSchema).catch([]) }),
+
+/** `thread/items/list` and `thread/turns/list`; the cursor is opaque. */
+export const itemEntrySchema = z.looseObject({
+  turnId: text,
+  item: z.unknown(),
+  completedAtMs: z.number().nullish(),
 });
+export type ItemEntry = z.infer<typeof itemEntrySchema>;
+export const itemsPageSchema = z.looseObject({
+  data: z.array(itemEntrySchema),
+  nextCursor: z.json().nullish(),
+});
+export const turnsPageSchema = z.looseObject({ data: z.array(turnSchema), nextCursor: z.json().nullish() });
 
 export const warningSchema = z.looseObject({
   message: text.nullish(),

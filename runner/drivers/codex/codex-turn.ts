@@ -1,10 +1,11 @@
-import type { z } from 'zod';
 import type { ProducedEvent } from '../../../contract/events.js';
 import type { RunFailureKind } from '../../../contract/failure-kinds.js';
 import type { ProxyObservation } from '../../proxy/proxy-observation.js';
 import type { TurnEnd } from '../driver.js';
-import { classifyCodexError, readInfo } from './codex-errors.js';
-import type { TurnError, turnSchema } from './codex-protocol.js';
+import { classifyCodexError, providerEvidence, readInfo } from './codex-errors.js';
+import type { RecordedTurn, TurnError } from './codex-protocol.js';
+import type { AnnouncedChange } from './codex-requests.js';
+import type { TurnWatchdog } from './turn-watchdog.js';
 
 /** The turn that the driver's `prompt` started. */
 export interface ActiveTurn {
@@ -14,17 +15,41 @@ export interface ActiveTurn {
   diff: string | null;
   /** The last error that is not going to be retried. */
   error: TurnError | null;
-  /** Runs from the thread's idle status to a turn/completed that may never come. */
-  idleTimer: NodeJS.Timeout | undefined;
+  /** Who wanted the turn to end before its time. The caller's wish counts over the watchdog's. */
+  interruptedBy: 'caller' | 'watchdog' | null;
+  /** The agent has accepted an interrupt. */
+  interruptAccepted: boolean;
+  readonly watchdog: TurnWatchdog;
+  /** What the proxy had seen before this turn: no part of it. */
+  readonly observationBefore: ProxyObservation | null;
+  /** What patches that have begun are going to change, by item: a request to approve one does not say so. */
+  readonly changes: Map<string, readonly AnnouncedChange[]>;
 }
 
-export function newTurn(): ActiveTurn {
-  return { id: null, diff: null, error: null, idleTimer: undefined };
+export function newTurn(watchdog: TurnWatchdog, observationBefore: ProxyObservation | null): ActiveTurn {
+  return {
+    id: null,
+    diff: null,
+    error: null,
+    interruptedBy: null,
+    interruptAccepted: false,
+    watchdog,
+    observationBefore,
+    changes: new Map(),
+  };
 }
 
-/** The end of a turn from Codex' own record of it. Pure. */
+/** The turn's last request as the proxy saw it: what it saw before the turn began is no part of it. Pure. */
+export function turnObservation(
+  turn: ActiveTurn | undefined,
+  last: ProxyObservation | null,
+): ProxyObservation | null {
+  return turn !== undefined && last === turn.observationBefore ? null : last;
+}
+
+/** The end of a turn from Codex' own record of it. `observation`: the turn's last request as the proxy saw it. Pure. */
 export function turnEndOf(
-  turn: z.infer<typeof turnSchema>,
+  turn: RecordedTurn,
   lastError: TurnError | null,
   observation: ProxyObservation | null,
 ): TurnEnd {
@@ -38,17 +63,21 @@ export function turnEndOf(
       turnId: turn.id,
     };
   }
-  if (turn.status === 'inProgress') {
-    return failedTurn('agent-error', 'the agent went idle without ending its turn', turn.id);
-  }
+  if (turn.status === 'inProgress') return failedTurn('agent-error', idleWithoutEnd, turn.id);
   const error = turn.error ?? lastError;
-  const { failureKind } = classifyCodexError({
+  const facts = {
     codexErrorInfo: error?.codexErrorInfo ?? null,
     message: error?.message ?? '',
     proxy: observation,
-  });
-  return failedTurn(failureKind, error?.message ?? 'the turn failed without a reason', turn.id);
+  };
+  const failure = classifyCodexError(facts);
+  return {
+    ...failedTurn(failure.failureKind, error?.message ?? 'the turn failed without a reason', turn.id),
+    provider: providerEvidence(facts, failure),
+  };
 }
+
+export const idleWithoutEnd = 'the agent went idle without ending its turn';
 
 export function failedTurn(failureKind: RunFailureKind, message: string, turnId: string | null): TurnEnd {
   return { status: 'failed', failureKind, message: message.slice(0, 4_000), turnId };

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { backoffMs, pause } from '../../../client/index.js';
+import { backoffMs, errorLine, pause } from '../../../client/index.js';
 import { LineSplitter } from '../../line-splitter.js';
 import type { DriverLog } from '../driver.js';
 
@@ -7,6 +7,8 @@ import type { DriverLog } from '../driver.js';
 const maxLineBytes = 64 * 1024 * 1024;
 /** "Server overloaded; retry later." (agents.md 2.1) */
 const overloadedCode = -32_001;
+/** JSON-RPC 2.0, "Internal error". */
+const internalErrorCode = -32_603;
 const overloadRetry = { attempts: 6, baseDelayMs: 200, maxDelayMs: 3_000 } as const;
 
 const idSchema = z.union([z.string(), z.number()]);
@@ -41,6 +43,15 @@ export type ServerRequestAnswer =
   | { readonly result: unknown }
   | { readonly error: { code: number; message: string } };
 
+/** A request of the other side, open until it is answered. */
+export interface ServerRequest {
+  readonly id: string | number;
+  readonly method: string;
+  readonly params: unknown;
+  /** Sends the answer, now or later. Only the first one is sent. */
+  readonly answer: (answer: ServerRequestAnswer) => void;
+}
+
 interface Pending {
   readonly method: string;
   readonly resolve: (result: unknown) => void;
@@ -50,13 +61,13 @@ interface Pending {
 
 /**
  * JSON-RPC as Codex speaks it: one object per line, without the `jsonrpc` member. Each side numbers its own requests
- * (agents.md 2.1, Starting it): ours wait in a map, those of the other side are answered at once with their own id.
+ * (agents.md 2.1, Starting it): ours wait in a map, those of the other side are answered with their own id, whenever the owner has an answer.
  */
 export class JsonRpcConnection {
   readonly #write: (line: string) => void;
   readonly #log: DriverLog;
   readonly #onNotification: (method: string, params: unknown) => void;
-  readonly #onRequest: (method: string, params: unknown) => ServerRequestAnswer;
+  readonly #onRequest: (request: ServerRequest) => void;
   readonly #lines: LineSplitter;
   /** Our requests by our ids. */
   readonly #pending = new Map<string | number, Pending>();
@@ -67,8 +78,8 @@ export class JsonRpcConnection {
     readonly write: (line: string) => void;
     readonly log: DriverLog;
     readonly onNotification: (method: string, params: unknown) => void;
-    /** Must answer every request, known or not: one without an answer hangs the turn. */
-    readonly onRequest: (method: string, params: unknown) => ServerRequestAnswer;
+    /** Must see to it that every request is answered, known or not: one without an answer hangs the turn. */
+    readonly onRequest: (request: ServerRequest) => void;
   }) {
     this.#write = options.write;
     this.#log = options.log;
@@ -155,7 +166,7 @@ export class JsonRpcConnection {
       this.#log.warn({ bytes: line.length }, 'the agent sent a message of unknown shape');
     } else if ('method' in message) {
       if ('id' in message && (typeof message.id === 'string' || typeof message.id === 'number')) {
-        this.#answer(message.id, String(message.method), message.params);
+        this.#asked(message.id, String(message.method), message.params);
       } else {
         this.#onNotification(String(message.method), message.params);
       }
@@ -177,7 +188,18 @@ export class JsonRpcConnection {
     else pending.reject(new JsonRpcError(pending.method, error));
   }
 
-  #answer(id: string | number, method: string, params: unknown): void {
-    this.#send({ id, ...this.#onRequest(method, params) });
+  #asked(id: string | number, method: string, params: unknown): void {
+    let answered = false;
+    const answer = (given: ServerRequestAnswer): void => {
+      if (answered) return;
+      answered = true;
+      this.#send({ id, ...given });
+    };
+    try {
+      this.#onRequest({ id, method, params, answer });
+    } catch (error) {
+      this.#log.warn({ method, ...errorLine(error) }, 'a request of the agent could not be handled');
+      answer({ error: { code: internalErrorCode, message: `AgentRun failed to handle ${method}` } });
+    }
   }
 }

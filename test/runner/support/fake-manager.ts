@@ -1,21 +1,48 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AgentRequestResolution, AnswerPayload } from '../../../contract/agent-requests.js';
 import { type CommandRecord, type Outcome, outcomeSchema } from '../../../contract/commands.js';
 import type { ProducedEvent } from '../../../contract/events.js';
-import { executionPolicySchema } from '../../../contract/execution-policy.js';
+import { type ExecutionPolicy, executionPolicySchema } from '../../../contract/execution-policy.js';
 import { encodeId, idPrefixes } from '../../../contract/ids.js';
-import { ingestLineSchema } from '../../../contract/ingest.js';
-import { type Assignment, leaseSchema, registerSchema } from '../../../contract/runners.js';
+import { type IngestLine, ingestLineSchema } from '../../../contract/ingest.js';
+import {
+  type Assignment,
+  type Grant,
+  leaseSchema,
+  type Progress,
+  type Resume,
+  registerSchema,
+} from '../../../contract/runners.js';
 import { uuidv7Bytes } from './uuid-bytes.js';
 
+/** What is special about a run that a test adds. */
+export interface FakeRunOptions {
+  readonly backendProfile?: 'codex' | 'command';
+  readonly threadId?: string | null;
+  readonly epoch?: number;
+  readonly resume?: Resume | null;
+  readonly grants?: Grant[];
+  readonly policy?: Partial<ExecutionPolicy>;
+  readonly leaseMs?: number;
+  readonly commands?: CommandRecord[];
+}
+
 interface FakeRun {
-  readonly assignment: Assignment;
+  assignment: Assignment;
   readonly commands: CommandRecord[];
   readonly events: ProducedEvent[];
   readonly acknowledged: string[];
   lastProducerSeq: number;
   cancelReason: string | null;
+  cancelDeadlineMs: number | null;
   outcome: Outcome | null;
   heartbeats: number;
+  /** Lines that came with `spilledEpoch`. */
+  readonly spilled: { readonly epoch: number; readonly line: IngestLine }[];
+  readonly progress: Progress[];
+  /** Requests that the runner asked to expire, and what it is answered; none: 404, as long as the question is unknown. */
+  readonly expired: string[];
+  expireAnswer: AgentRequestResolution | null;
 }
 
 /** The API as a runner sees it, in memory: enough to serve runs, and to be told to misbehave. */
@@ -29,8 +56,21 @@ export class FakeManager {
   #close = false;
   /** Answers every write of a run with 409 `fenced`. */
   fenced = false;
+  /** Every connection is cut: the API is away. */
+  down = false;
+  /** Every request is answered 503: the API is there, its database is not. */
+  unavailable = false;
+  /** Every request is answered with this status and no envelope: what stands before the API speaks for it. */
+  gateway: number | null = null;
+  /** Run tokens below this number are answered 401. */
+  firstGoodRunToken = 0;
   /** What the runner is told after an outcome. */
   runnerState: 'idle' | 'closing' = 'idle';
+  /** Outcomes are not taken: 503. */
+  holdOutcomes = false;
+  outcomesHeld = 0;
+  /** How often an idle runner asked for its next run. */
+  idlePolls = 0;
   url = '';
 
   async listen(): Promise<void> {
@@ -45,21 +85,23 @@ export class FakeManager {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
-  addRun(
-    prompt: string,
-    options: { backendProfile?: 'codex' | 'command'; threadId?: string | null } = {},
-  ): string {
+  addRun(prompt: string, options: FakeRunOptions = {}): string {
     const id = encodeId(idPrefixes.run, uuidv7Bytes());
     const assignment = fakeAssignment(id, options);
     this.runs.set(id, {
       assignment,
-      commands: [fakeCommand(id, 1, 'turn', prompt)],
+      commands: options.commands ?? [fakeCommand(id, 1, 'turn', prompt)],
       events: [],
       acknowledged: [],
       lastProducerSeq: 0,
       cancelReason: null,
+      cancelDeadlineMs: null,
       outcome: null,
       heartbeats: 0,
+      spilled: [],
+      progress: [],
+      expired: [],
+      expireAnswer: null,
     });
     this.#wake();
     return id;
@@ -79,8 +121,27 @@ export class FakeManager {
     return command.id;
   }
 
-  cancel(runId: string, reason: string): void {
+  /** The next attempt of a run: what the API hands to the runner that claims it. */
+  nextAttempt(runId: string, changes: Partial<Assignment> = {}): void {
+    const run = this.run(runId);
+    const epoch = run.assignment.epoch + 1;
+    run.assignment = { ...run.assignment, epoch, ...changes };
+    run.lastProducerSeq = 0;
+    run.outcome = null;
+  }
+
+  /** A person's answer, as the session's step stores it. */
+  answer(runId: string, payload: AnswerPayload): string {
+    const run = this.run(runId);
+    const command = { ...fakeCommand(runId, run.commands.length + 1, 'answer', ''), payload };
+    run.commands.push(command);
+    this.#wake();
+    return command.id;
+  }
+
+  cancel(runId: string, reason: string, deadlineMs: number | null = null): void {
     this.run(runId).cancelReason = reason;
+    this.run(runId).cancelDeadlineMs = deadlineMs;
     this.#wake();
   }
 
@@ -139,13 +200,31 @@ export class FakeManager {
     await new Promise((resolve) => request.once('end', resolve));
     const body = Buffer.concat(chunks).toString('utf8');
     const url = new URL(request.url ?? '', this.url);
+    if (this.down) {
+      request.socket.destroy();
+      this.#wake();
+      return;
+    }
+    if (this.gateway !== null) {
+      response.writeHead(this.gateway, { 'content-type': 'text/html' });
+      response.end('<h1>no backend</h1>');
+      this.#wake();
+      return;
+    }
     this.authorizations.push(request.headers.authorization ?? '');
     const gone = new Promise<void>((resolve) => response.once('close', () => resolve()));
-    const answer = await this.#route(`${request.method} ${url.pathname}`, url, body, gone).catch(
-      (error: unknown) => {
-        return { status: 400, failureKind: 'schema-invalid', message: String(error), details: {} };
-      },
-    );
+    const answer =
+      this.#refusal(request) ??
+      (await this.#route(`${request.method} ${url.pathname}`, url, body, gone).catch((error: unknown) => ({
+        status: 400,
+        failureKind: 'schema-invalid',
+        message: String(error),
+        details: {},
+      })));
+    if (this.down) {
+      request.socket.destroy();
+      return;
+    }
     const refused = 'status' in answer;
     response.writeHead(refused ? answer.status : 200, { 'content-type': 'application/json' });
     response.end(
@@ -158,20 +237,33 @@ export class FakeManager {
     this.#wake();
   }
 
+  #refusal(request: IncomingMessage) {
+    if (this.unavailable)
+      return { status: 503, failureKind: 'unavailable', message: 'no database', details: {} };
+    const number = /^Bearer run-token-(\d+)$/.exec(request.headers.authorization ?? '')?.[1];
+    if (number !== undefined && Number(number) < this.firstGoodRunToken)
+      return { status: 401, failureKind: 'unauthorized', message: 'the token has expired', details: {} };
+    return undefined;
+  }
+
   async #route(
     route: string,
     url: URL,
     body: string,
     gone: Promise<void>,
   ): Promise<{ data: unknown } | { status: number; failureKind: string; message: string; details: object }> {
-    const [, resource, id, action] =
-      /^[A-Z]+ \/base\/api\/v1\/([a-z]+)\/([^/]+)(?:\/([a-z]+))?$/.exec(route) ?? [];
+    const [, resource, id, action, requestId] =
+      /^[A-Z]+ \/base\/api\/v1\/([a-z]+)\/([^/]+)(?:\/([a-z]+)(?:\/([^/]+)\/expire)?)?$/.exec(route) ?? [];
     if (resource === 'runners' && id === 'register') {
       const runner = registerSchema.parse(JSON.parse(body));
       this.registered.push(runner);
       return { data: { ...runner, runnerToken: 'runner-token-1', runnerTokenExpiresAt: soon() } };
     }
-    if (resource === 'runners' && action === 'next') return { data: await this.#next(gone) };
+    if (resource === 'runners' && action === 'next') {
+      this.idlePolls += 1;
+      this.#wake();
+      return { data: await this.#next(gone) };
+    }
     if (resource === 'runners' && action === 'lease') {
       const data = {
         runnerId: id,
@@ -196,14 +288,23 @@ export class FakeManager {
       case 'claim':
         return { data: { ...run.assignment, commands: [...run.commands] } };
       case 'lease':
-        leaseSchema.parse(JSON.parse(body));
+        run.progress.push(leaseSchema.required().parse(JSON.parse(body)).progress);
         run.heartbeats += 1;
         return { data: leaseAnswer(run) };
       case 'commands':
         return { data: await this.#commands(run, Number(url.searchParams.get('afterSeq')), gone) };
       case 'ingest':
-        return this.#ingest(run, body);
+        return this.#ingest(run, body, url.searchParams.get('spilledEpoch'));
+      case 'requests':
+        run.expired.push(requestId ?? '');
+        if (run.expireAnswer === null)
+          return { status: 404, failureKind: 'not-found', message: 'no such request', details: {} };
+        return { data: { requestId, resolution: run.expireAnswer } };
       case 'status':
+        if (this.holdOutcomes) {
+          this.outcomesHeld += 1;
+          return { status: 503, failureKind: 'unavailable', message: 'held', details: {} };
+        }
         run.outcome = outcomeSchema.parse(JSON.parse(body));
         return {
           data: { run: run.assignment.run, outcome: {}, runnerState: this.runnerState, idleUntil: soon() },
@@ -216,11 +317,16 @@ export class FakeManager {
   #ingest(
     run: FakeRun,
     body: string,
+    spilledEpoch: string | null,
   ): { data: unknown } | { status: number; failureKind: string; message: string; details: object } {
     const lines = body
       .trim()
       .split('\n')
       .map((line) => ingestLineSchema.parse(JSON.parse(line)));
+    if (spilledEpoch !== null) {
+      for (const line of lines) run.spilled.push({ epoch: Number(spilledEpoch), line });
+      return { data: { accepted: lines.length, duplicate: 0, lastAcceptedSeq: lines.at(-1)?.seq ?? 0 } };
+    }
     let accepted = 0;
     for (const line of lines) {
       if (line.seq <= run.lastProducerSeq) continue;
@@ -256,6 +362,7 @@ export class FakeManager {
       items: found(),
       cancelRequested: run.cancelReason !== null,
       cancelReason: run.cancelReason,
+      cancelDeadlineMs: run.cancelDeadlineMs,
       open: run.outcome === null,
     };
   }
@@ -280,11 +387,12 @@ export class FakeManager {
 function leaseAnswer(run: FakeRun): unknown {
   return {
     runId: run.assignment.run.id,
-    epoch: 1,
+    epoch: run.assignment.epoch,
     leaseExpiresAt: soon(),
     leaseMs: run.assignment.leaseMs,
     cancelRequested: run.cancelReason !== null,
     cancelReason: run.cancelReason,
+    cancelDeadlineMs: run.cancelDeadlineMs,
     pendingCommands: 0,
     lastAcceptedSeq: run.lastProducerSeq,
     runToken: `run-token-${run.heartbeats}`,
@@ -293,11 +401,10 @@ function leaseAnswer(run: FakeRun): unknown {
   };
 }
 
-function fakeAssignment(
-  runId: string,
-  options: { backendProfile?: 'codex' | 'command'; threadId?: string | null },
-): Assignment {
+function fakeAssignment(runId: string, options: FakeRunOptions): Assignment {
   const now = new Date().toISOString();
+  const epoch = options.epoch ?? 1;
+  const leaseMs = options.leaseMs ?? 3_000;
   const threadId = options.threadId ?? null;
   return {
     run: {
@@ -311,12 +418,12 @@ function fakeAssignment(
       providerId: null,
       status: 'claimed',
       launcher: 'process',
-      executionPolicy: executionPolicySchema.parse({}),
+      executionPolicy: executionPolicySchema.parse(options.policy ?? {}),
       workspace: null,
       labels: {},
       metadata: {},
-      attempt: 1,
-      epoch: 1,
+      attempt: epoch,
+      epoch,
       claimedBy: 'runner',
       leaseExpiresAt: now,
       cancelRequestedAt: null,
@@ -331,20 +438,26 @@ function fakeAssignment(
       finishedAt: null,
       updatedAt: now,
     },
-    epoch: 1,
+    epoch,
     runToken: 'run-token-0',
     runTokenExpiresAt: soon(),
-    leaseMs: 3_000,
+    leaseMs,
     leaseExpiresAt: soon(),
-    heartbeatIntervalMs: 1_000,
+    heartbeatIntervalMs: Math.floor(leaseMs / 3),
     threadId,
     commands: [],
-    resume: null,
-    grants: [],
+    resume: options.resume ?? null,
+    grants: options.grants ?? [],
   };
 }
 
-function fakeCommand(runId: string, seq: number, type: 'turn' | 'steer', prompt: string): CommandRecord {
+/** A command as the API hands it to a runner. */
+export function fakeCommand(
+  runId: string,
+  seq: number,
+  type: CommandRecord['type'],
+  prompt: string,
+): CommandRecord {
   return {
     id: encodeId(idPrefixes.command, uuidv7Bytes()),
     runId,

@@ -43,22 +43,27 @@ export function startRunner(options: {
   readonly providerUrl: string;
   readonly runId: string;
   readonly backendProfile: 'codex' | 'command';
+  readonly epoch?: number;
+  /** The folder of a former runner, as the session's volume of a later attempt. */
+  readonly directory?: string;
 }): StartedRunner {
   requirePrograms();
-  const directory = mkdtempSync(join(tmpdir(), 'agentrun-runner-'));
+  const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'agentrun-runner-'));
+  const epoch = options.epoch ?? 1;
   const workspace = join(directory, 'workspace');
   const agentHome = join(directory, 'agent-home');
   const supervisorDirectory = join(directory, 'supervisor');
-  for (const folder of [workspace, agentHome, supervisorDirectory]) mkdirSync(folder, { mode: 0o700 });
+  for (const folder of [workspace, agentHome, supervisorDirectory])
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
   const keyFile = join(directory, 'provider-key');
   writeFileSync(keyFile, `${providerKey}\n`, { mode: 0o600 });
-  const socket = join(directory, 'agent-host.sock');
+  const socket = join(directory, `agent-host-${epoch}.sock`);
   const launchFile = join(directory, 'launch.json');
   const spec: LaunchSpec = {
     jobId: 'job_00000000000000000000000000',
     jobName: 'test',
     runId: options.runId,
-    epoch: 1,
+    epoch,
     sessionId: 'session',
     backendProfile: options.backendProfile,
     managerUrl: options.managerUrl,

@@ -1,0 +1,36 @@
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import pg from 'pg';
+import { AgentRunError } from '../contract/errors.js';
+
+/**
+ * SQLSTATE classes that no repeat changes: data exception, integrity constraint violation, syntax error or access rule violation. Everything else
+ * (connections, locks, timeouts, a server that starts) is tried again.
+ */
+const finalClasses: readonly string[] = ['22', '23', '42'];
+
+/**
+ * A refusal that no retry changes becomes a typed, non-retryable failure; its type is the failure kind. What Postgres says about it may hold
+ * values of the statement, so only the step and the code go into the history.
+ */
+export async function finalErrors<T>(step: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    const refusal = refusalOf(step, error);
+    if (refusal === undefined) throw error;
+    Context.current().log.warn('refused for good', { step, ...refusal, cause: error });
+    throw ApplicationFailure.create({ ...refusal, nonRetryable: true });
+  }
+}
+
+/** The failure that a step ends with for good; undefined for one that may pass. */
+export function refusalOf(step: string, error: unknown): { type: string; message: string } | undefined {
+  if (error instanceof AgentRunError) {
+    return error.failureKind === 'unavailable'
+      ? undefined
+      : { type: error.failureKind, message: error.message };
+  }
+  if (!(error instanceof pg.DatabaseError) || error.code === undefined) return undefined;
+  if (!finalClasses.includes(error.code.slice(0, 2))) return undefined;
+  return { type: 'infra-failed', message: `Postgres refused ${step} (SQLSTATE ${error.code})` };
+}

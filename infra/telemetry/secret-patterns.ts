@@ -1,0 +1,148 @@
+/** A value shorter than this is not searched for: it would blank out ordinary words. */
+export const shortestSecretLength = 6;
+/** Shortest piece of a base64 form that is searched for: below it ordinary words match. */
+const shortestEncodedPiece = 8;
+/** A piece of a secret of this length gives it away, wherever in a text it stands. */
+const pieceLength = 16;
+const pieceStride = 4;
+/** At the very end or beginning of a text, where it was cut, less is enough. */
+const shortestCutPiece = 10;
+/** Tokens are longer, and share their first part with every other token; what looks like one is found by its shape. */
+const longestPiecewise = 200;
+
+/** Finds one secret in texts, in every form in which it may come back from outside. */
+export interface SecretPattern {
+  /** Replaces the secret, its encoded forms and telling pieces of it. */
+  replace(text: string, replacement: string): string;
+}
+
+/**
+ * The pattern of a secret: raw, base64 (both alphabets, also inside a longer encoded text), hex, URL- and JSON-escaped (also partly, and escaped
+ * again). Of an opaque key pieces are found too: a text that was cut, or put together from two halves of which one was cut, still tells most of it.
+ */
+export function secretPattern(secret: string): SecretPattern {
+  const encoded = encodedForms(secret);
+  const escaped = escapedForm(secret);
+  const piecewise = isOpaque(secret) ? piecesOf(secret) : [];
+  return {
+    replace(text, replacement) {
+      let output = text.includes(secret) ? text.replaceAll(secret, replacement) : text;
+      for (const form of encoded) if (output.includes(form)) output = output.replaceAll(form, replacement);
+      // Only these two can begin an escape, and few texts hold one.
+      if (output.includes('%') || output.includes('\\')) output = output.replace(escaped, replacement);
+      for (const piece of piecewise) output = replacePiece(output, secret, piece, replacement);
+      return piecewise.length === 0 ? output : replaceCutPieces(output, secret, replacement);
+    },
+  };
+}
+
+/** Letters, digits and few signs: no address or sentence, whose pieces are ordinary text. */
+function isOpaque(secret: string): boolean {
+  return secret.length >= pieceLength && secret.length <= longestPiecewise && /^[\w+/=.~-]+$/.test(secret);
+}
+
+/** Windows of the secret: every piece of at least `pieceLength + pieceStride - 1` characters holds one. */
+function piecesOf(secret: string): { at: number; text: string }[] {
+  const pieces: { at: number; text: string }[] = [];
+  for (let at = 0; at + pieceLength <= secret.length; at += pieceStride)
+    pieces.push({ at, text: secret.slice(at, at + pieceLength) });
+  return pieces;
+}
+
+function replacePiece(
+  text: string,
+  secret: string,
+  piece: { at: number; text: string },
+  replacement: string,
+): string {
+  let output = '';
+  let done = 0;
+  for (
+    let found = text.indexOf(piece.text);
+    found >= 0;
+    found = text.indexOf(piece.text, Math.max(done, found + 1))
+  ) {
+    if (found < done) continue;
+    let start = found;
+    for (let at = piece.at; start > done && at > 0 && text[start - 1] === secret[at - 1]; at -= 1) start -= 1;
+    let end = found + piece.text.length;
+    for (
+      let at = piece.at + piece.text.length;
+      end < text.length && at < secret.length && text[end] === secret[at];
+      at += 1
+    )
+      end += 1;
+    output += text.slice(done, start) + replacement;
+    done = end;
+  }
+  return done === 0 ? text : output + text.slice(done);
+}
+
+/** A text that ends with the secret's beginning, or begins with its end. */
+function replaceCutPieces(text: string, secret: string, replacement: string): string {
+  let output = text;
+  for (let length = Math.min(secret.length - 1, output.length); length >= shortestCutPiece; length -= 1) {
+    if (!output.endsWith(secret.slice(0, length))) continue;
+    output = output.slice(0, -length) + replacement;
+    break;
+  }
+  for (let length = Math.min(secret.length - 1, output.length); length >= shortestCutPiece; length -= 1) {
+    if (!output.startsWith(secret.slice(-length))) continue;
+    output = replacement + output.slice(length);
+    break;
+  }
+  return output;
+}
+
+/** What of the secret's base64 is the same wherever it stands in a longer text, for its three positions; and hex. */
+function encodedForms(secret: string): readonly string[] {
+  const bytes = Buffer.from(secret);
+  const forms = new Set<string>();
+  for (const before of [0, 1, 2]) {
+    const base64 = Buffer.concat([Buffer.alloc(before), bytes]).toString('base64');
+    // The first characters also depend on what stands before, the last on what follows.
+    const certain = base64.slice(Math.ceil((before * 8) / 6), Math.floor(((before + bytes.length) * 8) / 6));
+    if (certain.length < shortestEncodedPiece) continue;
+    forms.add(certain);
+    forms.add(certain.replaceAll('+', '-').replaceAll('/', '_'));
+  }
+  const hex = bytes.toString('hex');
+  forms.add(hex);
+  forms.add(hex.toUpperCase());
+  return [...forms];
+}
+
+/** JSON's escapes of one letter, as the pattern of what follows the backslash. */
+const shortEscapes: Readonly<Record<string, string>> = {
+  '"': '"',
+  '\\': '\\\\',
+  '/': '\\/',
+  '\n': 'n',
+  '\r': 'r',
+  '\t': 't',
+  '\b': 'b',
+  '\f': 'f',
+};
+
+/** Each character as it is or escaped: `%2F`, `\u002f`, `\/`, and the backslashes doubled by another round. */
+function escapedForm(secret: string): RegExp {
+  const characters = Array.from(secret, (character) => {
+    const plain = character.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
+    // Escaped again, the percent sign is %25 itself.
+    const percent = [...Buffer.from(character)]
+      .map((byte) => `%(?:25){0,3}${anyCase(byte.toString(16).padStart(2, '0'))}`)
+      .join('');
+    const units = Array.from(
+      { length: character.length },
+      (_, index) => `\\\\{1,16}u${anyCase(character.charCodeAt(index).toString(16).padStart(4, '0'))}`,
+    ).join('');
+    const letter = shortEscapes[character];
+    const short = letter === undefined ? '' : `|\\\\{1,16}${letter}`;
+    return `(?:${units}|${percent}${short}|${plain})`;
+  });
+  return new RegExp(characters.join(''), 'g');
+}
+
+function anyCase(hex: string): string {
+  return hex.replace(/[a-f]/g, (letter) => `[${letter}${letter.toUpperCase()}]`);
+}

@@ -1,0 +1,131 @@
+import { pause } from '../../../client/index.js';
+import type { AgentProcess, ProcessExit } from '../agent-processes.js';
+import { tail } from '../bounded-text.js';
+import type { DriverContext } from '../driver.js';
+import { codexBinary } from './codex-binary.js';
+import { codexConfig, codexHome, providerKeyVariable, writeCodexConfig } from './codex-config.js';
+import { JsonRpcConnection, type ServerRequest } from './json-rpc.js';
+
+const requestTimeoutMs = 30_000;
+const maxStderrBytes = 2_048;
+/** Each step of an orderly end: end of input, TERM, KILL. */
+const closeStepMs = 1_000;
+
+/** One `codex app-server` over stdio: its process and the JSON-RPC connection to it (agents.md 2.1, Starting it). */
+export class CodexProcess {
+  readonly #context: DriverContext;
+  readonly #rpc: JsonRpcConnection;
+  readonly #onExit: (reason: string) => void;
+  #process: AgentProcess | undefined;
+  #exit: ProcessExit | undefined;
+  #gone: () => void = () => undefined;
+  readonly #exited = new Promise<void>((resolve) => {
+    this.#gone = resolve;
+  });
+  #stderr = '';
+
+  /** `onExit` is called once, with the reason in words, before the requests that still wait fail with it. */
+  constructor(
+    context: DriverContext,
+    handlers: {
+      readonly onNotification: (method: string, params: unknown) => void;
+      readonly onRequest: (request: ServerRequest) => void;
+      readonly onExit: (reason: string) => void;
+    },
+  ) {
+    this.#context = context;
+    this.#onExit = handlers.onExit;
+    this.#rpc = new JsonRpcConnection({
+      write: (line) => this.#process?.write(line),
+      log: context.log,
+      onNotification: handlers.onNotification,
+      onRequest: handlers.onRequest,
+    });
+  }
+
+  get alive(): boolean {
+    return this.#process !== undefined && this.#exit === undefined;
+  }
+
+  /**
+   * Writes the configuration, starts the process and shakes hands.
+   *
+   * @throws JsonRpcConnectionError, Error of the agent's home folder
+   */
+  async start(): Promise<void> {
+    const { provider, agentHomeDirectory, workspaceDirectory, processes } = this.#context;
+    await writeCodexConfig(
+      agentHomeDirectory,
+      codexConfig({ model: provider.model, baseUrl: provider.baseUrl }),
+    );
+    this.#process = processes.spawn({
+      file: codexBinary(),
+      args: ['app-server', '--strict-config'],
+      cwd: workspaceDirectory,
+      env: {
+        HOME: agentHomeDirectory,
+        CODEX_HOME: codexHome(agentHomeDirectory),
+        [providerKeyVariable]: provider.placeholderKey,
+      },
+      onStdout: (chunk) => this.#rpc.feed(chunk),
+      onStderr: (chunk) => {
+        this.#stderr = tail(this.#stderr + chunk.toString('utf8'), maxStderrBytes).text;
+      },
+      onExit: (exit) => this.#ended(exit),
+    });
+    await this.request('initialize', {
+      clientInfo: { name: 'agentrun', title: null, version: '0.1.0' },
+      capabilities: {
+        // backgroundTerminals/clean is experimental.
+        experimentalApi: true,
+        requestAttestation: false,
+        // Nobody is shown deltas yet; as signs of life the proxy's chunks stand for them.
+        optOutNotificationMethods: [
+          'item/agentMessage/delta',
+          'item/reasoning/summaryTextDelta',
+          'item/reasoning/summaryPartAdded',
+          'item/reasoning/textDelta',
+        ],
+      },
+    });
+    this.#rpc.notify('initialized');
+  }
+
+  /** @throws JsonRpcError, JsonRpcConnectionError */
+  request(method: string, params: unknown, timeoutMs = requestTimeoutMs): Promise<unknown> {
+    return this.#rpc.request(method, params, timeoutMs);
+  }
+
+  kill(): void {
+    this.#process?.signal('SIGKILL');
+  }
+
+  /** Ends the process in order: end of its input, then TERM, then KILL. */
+  async close(): Promise<void> {
+    const agent = this.#process;
+    if (agent === undefined) return;
+    agent.closeStdin();
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      await Promise.race([this.#exited, pause(closeStepMs)]);
+      if (!this.alive) return;
+      agent.signal(signal);
+    }
+    await Promise.race([this.#exited, pause(closeStepMs)]);
+  }
+
+  #ended(exit: ProcessExit): void {
+    this.#exit = exit;
+    const how =
+      exit.error ??
+      `exit code ${exit.code ?? 'none'}${exit.signal === null ? '' : `, signal ${exit.signal}`}`;
+    const lastWords = this.#stderr.trim();
+    const reason = `the agent process ended (${how})${lastWords === '' ? '' : `: ${lastWords}`}`;
+    this.#context.log.warn(
+      { code: exit.code, signal: exit.signal, error: exit.error },
+      'agent process ended',
+    );
+    this.#onExit(reason);
+    this.#rpc.close(reason);
+    this.#gone();
+  }
+}

@@ -1,0 +1,33 @@
+import pg from 'pg';
+import { describe, expect, it } from 'vitest';
+import { refusalOf } from '../../activities/final-errors.js';
+import { AgentRunError } from '../../contract/errors.js';
+
+function databaseError(code: string): pg.DatabaseError {
+  const error = new pg.DatabaseError('value "secret prompt" is wrong', 0, 'error');
+  error.code = code;
+  return error;
+}
+
+describe('refusalOf', () => {
+  it.each([
+    ['data exception', databaseError('22P05'), 'infra-failed'],
+    ['constraint', databaseError('23505'), 'infra-failed'],
+    ['unknown column', databaseError('42703'), 'infra-failed'],
+    ['refusal of ours', new AgentRunError('conflict', 'it has ended'), 'conflict'],
+    ['deadlock', databaseError('40P01'), undefined],
+    ['statement timeout', databaseError('57014'), undefined],
+    ['lock timeout', databaseError('55P03'), undefined],
+    ['server shuts down', databaseError('57P01'), undefined],
+    ['connection', new Error('connect ECONNREFUSED'), undefined],
+    ['store away', new AgentRunError('unavailable', 'try later'), undefined],
+  ])('%s: %s', (_name, error, type) => {
+    expect(refusalOf('writeAttempt', error)?.type).toBe(type);
+  });
+
+  it('says the step and the code, never what Postgres says about values', () => {
+    expect(refusalOf('writeAttempt', databaseError('22P05'))?.message).toBe(
+      'Postgres refused writeAttempt (SQLSTATE 22P05)',
+    );
+  });
+});

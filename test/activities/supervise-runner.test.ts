@@ -1,0 +1,174 @@
+import { CancelledFailure } from '@temporalio/activity';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { SupervisedAttempt } from '../../activities/index.js';
+import { createRecordActivities } from '../../activities/records.js';
+import { createSuperviseActivities } from '../../activities/supervise-runner.js';
+import type { ProcessFate } from '../../domain/supervision.js';
+import { createLogger } from '../../infra/telemetry/logger.js';
+import { Notifier } from '../../store/notifier.js';
+import { createPool, type Pool } from '../../store/pool.js';
+import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { claimTurn, storeAttemptOutcome, storeTurn, turnSettings } from '../support/turn-rows.js';
+
+let postgres: TestPostgres;
+let database: TestDatabase;
+beforeAll(async () => {
+  postgres = await startPostgres();
+  database = await postgres.newDatabase();
+});
+afterAll(async () => {
+  await postgres?.stop();
+});
+
+/** A launcher that shows one runner, as the test sets it. */
+class FakeRunner {
+  fateNow: () => ProcessFate | Promise<ProcessFate> = () => ({ state: 'alive' });
+  change: () => void = () => undefined;
+  watchers = 0;
+
+  async fate(): Promise<ProcessFate> {
+    return this.fateNow();
+  }
+
+  watch(_jobName: string, onChange: () => void): () => void {
+    this.change = onChange;
+    this.watchers += 1;
+    return () => {
+      this.watchers -= 1;
+    };
+  }
+}
+
+const deaf = { subscribe: () => () => undefined };
+const environments: MockActivityEnvironment[] = [];
+afterEach(() => {
+  for (const environment of environments.splice(0)) environment.cancel();
+});
+
+function supervise(runId: string, runner: FakeRunner, pool: Pool = database.pool) {
+  const activities = createSuperviseActivities({ pool, listener: deaf, launcher: runner });
+  const environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 15_000 });
+  environments.push(environment);
+  const heartbeats: unknown[] = [];
+  environment.on('heartbeat', (details: unknown) => heartbeats.push(details));
+  const answer: Promise<SupervisedAttempt> = environment.run(() =>
+    activities.superviseRunner({ runId, epoch: 1 }),
+  );
+  return { environment, heartbeats, answer };
+}
+
+async function claimedTurn(options: Parameters<typeof storeTurn>[1] = {}): Promise<string> {
+  const { runId } = await storeTurn(database.pool, options);
+  await claimTurn(database.pool, runId);
+  return runId;
+}
+
+describe('superviseRunner', () => {
+  it('answers at once when the launcher tells the end of the process, with the facts for a retry', async () => {
+    const runId = await claimedTurn();
+    const runner = new FakeRunner();
+    const { answer, heartbeats } = supervise(runId, runner);
+    await expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
+    expect(heartbeats[0]).toMatchObject({
+      phase: 'running',
+      leaseExpiresAtMs: expect.any(Number),
+      lastSeq: 0,
+    });
+    runner.fateNow = () => ({ state: 'gone', cause: 'oom-killed' });
+    runner.change();
+    expect(await answer).toEqual({
+      verdict: { kind: 'runner-gone', begun: true, cause: 'oom-killed' },
+      cancelRequested: false,
+      retry: expect.objectContaining({ maxAttempts: 3, former: [] }),
+    });
+    expect(runner.watchers).toBe(0);
+  });
+
+  it('looks at the process first: an outcome that was stored before its end is not missed', async () => {
+    const runId = await claimedTurn();
+    const runner = new FakeRunner();
+    const failureMessage = 'm'.repeat(5_000);
+    runner.fateNow = async () => {
+      await storeAttemptOutcome(database.pool, runId, {
+        terminalStatus: 'failed',
+        failureKind: 'provider-auth',
+        failureMessage,
+      });
+      return { state: 'gone', cause: null };
+    };
+    const { verdict } = await supervise(runId, runner).answer;
+    expect(verdict).toMatchObject({ kind: 'outcome', outcome: { failureKind: 'provider-auth' } });
+    expect(JSON.stringify(verdict).length).toBeLessThan(700);
+  });
+
+  it('answers superseded for an attempt that was never written', async () => {
+    const { verdict } = await supervise('run_none', new FakeRunner()).answer;
+    expect(verdict).toEqual({ kind: 'superseded' });
+  });
+
+  it.each([
+    ['counts the partition grace from the expiry of the lease', false],
+    ['counts it from the first look after the store was away', true],
+  ])('%s', async (_name, isAway) => {
+    const runId = await claimedTurn({ policy: { partitionGraceMs: 60_000 } });
+    await database.pool.query(`update leases set expires_at = now() - interval '1 hour' where run_id = $1`, [
+      runId,
+    ]);
+    const nowhere = createPool({
+      connectionString: 'postgres://nobody@127.0.0.1:1/none',
+      applicationName: 'test',
+      onError: () => undefined,
+    });
+    let queries = 0;
+    const pool: Pool = new Proxy(database.pool, {
+      get(target, name) {
+        const own: unknown = Reflect.get(target, name, target);
+        if (name !== 'query') return own;
+        queries += 1;
+        const db = isAway && queries <= 2 ? nowhere : target;
+        return db.query.bind(db);
+      },
+    });
+    const { answer, environment, heartbeats } = supervise(runId, new FakeRunner(), pool);
+    if (isAway) {
+      await expect
+        .poll(() => heartbeats, { timeout: 15_000 })
+        .toContainEqual(expect.objectContaining({ phase: 'lease-expired' }));
+      expect(heartbeats[0]).toEqual({ phase: 'unavailable', failedLooks: 1 });
+      environment.cancel();
+      await expect(answer).rejects.toThrow(CancelledFailure);
+    } else {
+      expect((await answer).verdict).toEqual({ kind: 'lease-lost', begun: true });
+    }
+    await nowhere.end();
+  });
+
+  it('ends when it is cancelled, and leaves nothing subscribed', async () => {
+    const runId = await claimedTurn();
+    const runner = new FakeRunner();
+    const { answer, environment, heartbeats } = supervise(runId, runner);
+    await expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
+    environment.cancel();
+    await expect(answer).rejects.toThrow(CancelledFailure);
+    expect(runner.watchers).toBe(0);
+  });
+});
+
+describe('a record step that Postgres refuses for good', () => {
+  it('fails typed and is not tried again', async () => {
+    const notifier = new Notifier(database.pool, createLogger({ name: 'test', level: 'silent' }));
+    const records = createRecordActivities({ pool: database.pool, notifier, settings: turnSettings });
+    const { runId } = await storeTurn(database.pool);
+    const end = { terminalStatus: 'failed', failureKind: null, failureMessage: 'a nul \u0000 byte' } as const;
+    await expect(
+      new MockActivityEnvironment().run(() => records.finishTurn({ runId, end })),
+    ).rejects.toMatchObject({
+      name: 'ApplicationFailure',
+      type: 'infra-failed',
+      nonRetryable: true,
+      message: expect.stringMatching(/^Postgres refused finishTurn \(SQLSTATE 22/),
+    });
+    await notifier.close();
+  });
+});

@@ -1,0 +1,115 @@
+import { describe, expect, test } from 'vitest';
+import { createRedactor, redacted } from '../../infra/telemetry/redaction.js';
+
+const key = 'canary/Key+0123456789_abcdefghij-KLMNOPQRSTUVWXYZ';
+const json = (text: string): string => JSON.stringify(text).slice(1, -1);
+const unicode = (text: string): string =>
+  Array.from(text, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`).join('');
+const percent = (text: string): string =>
+  [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
+
+describe('a known secret', () => {
+  const redactor = createRedactor([key]);
+
+  test.each([
+    ['raw', key],
+    ['base64', Buffer.from(key).toString('base64')],
+    ['base64url', Buffer.from(key).toString('base64url')],
+    ['base64 behind one byte', Buffer.from(`:${key}`).toString('base64')],
+    ['base64 behind two bytes', Buffer.from(`::${key}`).toString('base64')],
+    ['base64 within more', Buffer.from(`Basic user:${key}:more`).toString('base64')],
+    ['hex', Buffer.from(key).toString('hex')],
+    ['URL-escaped', encodeURIComponent(key)],
+    ['URL-escaped in lower case', encodeURIComponent(key).replace(/%../g, (hex) => hex.toLowerCase())],
+    ['URL-escaped twice', encodeURIComponent(encodeURIComponent(key))],
+    ['URL-escaped wholly', percent(key)],
+    ['JSON-escaped slashes', key.replaceAll('/', '\\/')],
+    ['JSON-escaped slashes, twice', json(key.replaceAll('/', '\\/'))],
+    ['JSON-escaped as code units', unicode(key)],
+    ['JSON-escaped as code units, twice', json(unicode(key))],
+  ])('%s', (_name, form) => {
+    const text = `before ${form} after`;
+    const output = redactor.text(text);
+    expect(output).toContain(redacted);
+    expect(output.startsWith('before ')).toBe(true);
+    expect(leak(output, form)).toBe('');
+  });
+
+  test('a secret with quotes and line feeds, as JSON writes it', () => {
+    const secret = 'pass"word\\with/all\nof=it';
+    const quoted = createRedactor([secret]);
+    expect(quoted.text(JSON.stringify({ body: secret }))).not.toContain('with');
+    expect(quoted.text(JSON.stringify({ body: JSON.stringify({ secret }) }))).not.toContain('with');
+  });
+
+  test.each([
+    ['the end of the text', `the key is ${key.slice(0, 14)}`],
+    ['the beginning of the text', `${key.slice(-14)} was the key`],
+    ['the middle', `the key is ${key.slice(5, 30)} ...`],
+    ['a first half that something follows', `the key is ${key.slice(0, 24)}… [truncated]`],
+    ['two halves with a mark between', `${key.slice(0, 24)}\n--- next chunk ---\n${key.slice(24)}`],
+  ])('cut, in %s', (_name, text) => {
+    const output = redactor.text(text);
+    expect(output).toContain(redacted);
+    expect(leak(output, key)).toBe('');
+  });
+
+  test('every piece of 19 characters, wherever it was cut', () => {
+    for (let start = 0; start + 19 <= key.length; start += 1) {
+      const output = redactor.text(`x ${key.slice(start, start + 19)} y`);
+      expect(output).toBe(`x ${redacted} y`);
+    }
+  });
+
+  test('put together from two deltas', () => {
+    for (let cut = 1; cut < key.length; cut += 1) {
+      const assembled = [`so: ${key.slice(0, cut)}`, `${key.slice(cut)}.`].join('');
+      expect(redactor.text(assembled)).toBe(`so: ${redacted}.`);
+    }
+  });
+
+  test('keys and values of JSON, at any depth', () => {
+    const value = { [key]: [{ deep: `Bearer ${key}` }, 3, null, true] };
+    expect(JSON.stringify(redactor.json(value))).not.toContain(key.slice(0, 20));
+  });
+});
+
+test('ordinary text is left alone', () => {
+  const redactor = createRedactor([key, 'postgres://user:pa55word@127.0.0.1:5432/agentrun']);
+  for (const text of [
+    'connect ECONNREFUSED 127.0.0.1:5432',
+    'postgres://user@127.0.0.1:5432/agentrun',
+    'canary 0123456789 abcdefghij 100 % \\u0041',
+    '',
+  ])
+    expect(redactor.text(text)).toBe(text);
+});
+
+test('of a renewed token the current and the former one are known', () => {
+  const redactor = createRedactor();
+  for (const token of ['token-number-one', 'token-number-two', 'token-number-three'])
+    redactor.rotate('run', token);
+  expect(redactor.text('token-number-one token-number-two token-number-three')).toBe(
+    `token-number-one ${redacted} ${redacted}`,
+  );
+});
+
+test('a short or absent secret blanks nothing', () => {
+  expect(createRedactor(['abc', undefined, '  ']).text('abc def')).toBe('abc def');
+});
+
+/** The longest piece of at least 16 characters of the secret that is still there. */
+function leak(text: string, secret: string): string {
+  for (let start = 0; start + 16 <= secret.length; start += 1) {
+    const piece = secret.slice(start, start + 16);
+    if (text.includes(piece)) return piece;
+  }
+  return '';
+}
+
+test('a hostile text costs no more than its length', () => {
+  const redactor = createRedactor([key]);
+  const startedAt = performance.now();
+  for (const unit of ['\\', '%', '%25', '\\u', key.slice(0, 9)]) redactor.text(unit.repeat(200_000));
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+});
