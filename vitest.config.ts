@@ -13,7 +13,9 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
-    reporters: ['default', ['json', { outputFile: '.reports/vitest.json' }]],
+    reporters: ['default', 'json'],
+    // The long suites name another file.
+    outputFile: { json: '.reports/vitest.json' },
     projects: [
       {
         test: {

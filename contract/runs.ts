@@ -82,6 +82,7 @@ export const runRecordSchema = z.object({
   leaseExpiresAt: z.string().nullable(),
   cancelRequestedAt: z.string().nullable(),
   cancelReason: z.string().nullable(),
+  deadlineAt: z.string().nullable(),
   terminalStatus: terminalStatusSchema.nullable(),
   failureKind: runFailureKindSchema.nullable(),
   failureMessage: z.string().nullable(),

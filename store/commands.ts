@@ -41,13 +41,17 @@ const runStateSchema = z.object({
   cancelDeadlineMs: z.number().nullable(),
   open: z.boolean(),
   currentEpoch: z.number(),
+  ended: z.boolean(),
 });
 
-/** A page of commands with what else ends a runner's long poll: a cancel request, or the run no longer open. */
+/**
+ * A page of commands with what else ends a runner's long poll: a cancel request, or the run no longer open. An attempt whose end is decided gets
+ * none: an answer that it took now would let a command begin only to be killed; the next attempt gets it.
+ */
 export async function readCommandPage(
   db: Queryable,
   runId: string,
-  page: { readonly afterSeq: number; readonly limit: number },
+  page: { readonly afterSeq: number; readonly limit: number; readonly forRunner?: boolean },
 ): Promise<{
   items: CommandRecord[];
   cancelRequested: boolean;
@@ -58,11 +62,14 @@ export async function readCommandPage(
 }> {
   const state = await db.query(
     `select cancel_requested_at is not null as "cancelRequested", cancel_reason as "cancelReason",
-       cancel_deadline_ms as "cancelDeadlineMs", is_open and terminal_status is null as open, current_epoch as "currentEpoch" from runs where run_id = $1`,
+       cancel_deadline_ms as "cancelDeadlineMs", is_open and terminal_status is null as open, current_epoch as "currentEpoch",
+       exists (select 1 from attempts a where a.run_id = r.run_id and a.epoch = r.current_epoch and a.ended_at is not null) as ended
+     from runs r where run_id = $1`,
     [runId],
   );
   if (state.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
-  return { ...runStateSchema.parse(state.rows[0]), items: await listCommands(db, runId, page) };
+  const { ended, ...run } = runStateSchema.parse(state.rows[0]);
+  return { ...run, items: ended && page.forRunner === true ? [] : await listCommands(db, runId, page) };
 }
 
 async function lockCommand(tx: Transaction, runId: string, commandId: string): Promise<CommandRecord> {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { EventPage, EventType, ProducedEvent, RunEvent } from '../contract/events.js';
+import { noteProgress } from './attempt-progress.js';
 import { deliveriesIn, recordDeliveries } from './deliveries.js';
 import { insertEvents, type StoredEvents } from './event-rows.js';
 import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
@@ -101,6 +102,7 @@ export async function appendRunnerEvent(
   return withTransaction(pool, async (tx) => {
     await lockRunForRunner(tx, runner);
     const { lastSeq } = await appendEvents(tx, runner.runId, runner.epoch, [event]);
+    await noteProgress(tx, runner, [event]);
     const deliveries = deliveriesIn([event]);
     if (deliveries.length > 0) await recordDeliveries(tx, runner.runId, deliveries);
     const requests = requestChangesIn([event]);

@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
-import type { EventType, ProducedEvent } from '../contract/events.js';
+import type { ProducedEvent } from '../contract/events.js';
 import type { IngestAnswer, IngestLine } from '../contract/ingest.js';
+import { noteProgress } from './attempt-progress.js';
 import { deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
 import { insertEvents } from './event-rows.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
@@ -131,19 +132,6 @@ async function takeSequence(
   return taken.rowCount === 1;
 }
 
-/** Events by which a model is heard: what the first-output limit waits for. */
-const outputTypes: ReadonlySet<EventType> = new Set([
-  'agent_message',
-  'reasoning',
-  'plan',
-  'command_execution',
-  'file_change',
-  'tool_call',
-  'diff',
-  'error',
-  'approval_requested',
-]);
-
 async function store(
   tx: Transaction,
   runner: RunnerIdentity,
@@ -156,22 +144,7 @@ async function store(
     { runId: runner.runId, epoch: runner.epoch, lastSeq: log.last_seq },
     fresh.map((line) => ({ event: line.event, producerSeq: line.seq })),
   );
-  // Both rows are also written by those who lock the log after them: skipped when locked, the next batch or heartbeat makes up for it.
-  await tx.query(
-    `update attempts set first_event_at = coalesce(first_event_at, now()), last_progress_at = now(),
-       first_output_at = case when $3 then coalesce(first_output_at, now()) else first_output_at end
-      where (run_id, epoch) in (
-        select run_id, epoch from attempts
-         where run_id = $1 and epoch = $2 and (first_event_at is null or last_progress_at < now() - interval '500 milliseconds'
-           or ($3 and first_output_at is null))
-         for no key update skip locked)`,
-    [runner.runId, runner.epoch, events.some((event) => outputTypes.has(event.type))],
-  );
-  await tx.query(
-    `update runs set updated_at = now() where run_id in (
-       select run_id from runs where run_id = $1 and updated_at < now() - interval '1 second' for no key update skip locked)`,
-    [runner.runId],
-  );
+  await noteProgress(tx, runner, events);
   const told = sideEffectsOf(events);
   if (told === null) return;
   if (told.deliveries.length > 0) await recordDeliveries(tx, runner.runId, told.deliveries);

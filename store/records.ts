@@ -27,7 +27,7 @@ export const runColumns = `
   r.execution_policy as "executionPolicy", r.workspace, r.labels, r.metadata,
   r.current_epoch as attempt, r.current_epoch as epoch, a.claimed_by as "claimedBy",
   ${isoTime('l.expires_at')} as "leaseExpiresAt", ${isoTime('r.cancel_requested_at')} as "cancelRequestedAt",
-  r.cancel_reason as "cancelReason", r.terminal_status as "terminalStatus", r.failure_kind as "failureKind",
+  r.cancel_reason as "cancelReason", ${isoTime('r.deadline_at')} as "deadlineAt", r.terminal_status as "terminalStatus", r.failure_kind as "failureKind",
   r.failure_message as "failureMessage", r.thread_id as "threadId", r.turn_id as "turnId",
   ${isoTime('r.created_at')} as "createdAt", ${isoTime('r.started_at')} as "startedAt",
   ${isoTime('r.finished_at')} as "finishedAt", ${isoTime('r.updated_at')} as "updatedAt"`;

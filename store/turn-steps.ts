@@ -32,6 +32,8 @@ export async function writeAttempt(
   return withTransaction(pool, async (tx) => {
     const run = await lockSessionAndRun(tx, runId);
     if (run.current_epoch < epoch && run.current_epoch > 0) {
+      // After this lock no batch of the former attempt is under way: what it appends later is fenced.
+      await tx.query('select 1 from run_log where run_id = $1 for update', [runId]);
       const first = await whatCameFirst(tx, run);
       if (first !== null)
         return { ...(await prepareAttempt(tx, settings, runId, run.current_epoch)), ...first };
@@ -218,6 +220,9 @@ export async function cancelPendingRun(pool: Pool, runId: string, reason: string
       [runId, reason],
     );
     if (changed.rowCount !== 1) return false;
+    await appendEvents(tx, runId, 0, [
+      { type: 'backend_status', payload: { phase: 'cancel-requested', reason } },
+    ]);
     await finishTurnIn(tx, runId, {
       terminalStatus: 'cancelled',
       failureKind: 'cancelled',

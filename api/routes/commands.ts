@@ -93,7 +93,7 @@ export function commandRoutes(deps: ApiDeps): Route[] {
           key: runId,
           waitMs: query.waitMs,
           signal,
-          look: () => readCommandPage(pool, runId, query),
+          look: () => readCommandPage(pool, runId, { ...query, forRunner: runner !== undefined }),
           isDone: (found) =>
             found.items.length > 0 ||
             found.cancelRequested ||

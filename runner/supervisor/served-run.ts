@@ -11,6 +11,7 @@ import { Acknowledgements } from './acknowledgements.js';
 import type { AgentHostConnection } from './agent-host-connection.js';
 import { AttemptLog } from './attempt-log.js';
 import { reportAttempt } from './attempt-report.js';
+import { BootSteps } from './boot-steps.js';
 import { cancelLimits, endTurnByLadder, type LadderLimits } from './cancel-ladder.js';
 import { CommandFeed } from './command-feed.js';
 import type { DriverHost } from './driver-host.js';
@@ -200,13 +201,15 @@ export class ServedRun implements DriverListener {
   /** Opens the thread and sends what is to be sent. A failure here is the turn's end. */
   async #begin(): Promise<void> {
     try {
-      this.#driver = await this.#options.drivers.ready();
+      const boot = new BootSteps(this.#progress);
+      this.#driver = await boot.run('starting-agent', () => this.#options.drivers.ready());
       const end = await openTurn({
         assignment: this.#assignment,
         driver: this.#driver,
         folder: this.#attemptLog.folder,
         events: this.#attemptLog.events,
         progress: this.#progress,
+        boot,
         acknowledgements: this.#acknowledgements,
         steers: this.#steers,
         onThread: (threadId) => {

@@ -186,6 +186,13 @@ export class Supervisor {
   #lostAgentHost(): void {
     this.#agentHostLost = true;
     this.#log.error({}, 'agent-host is gone');
+    this.#served?.onEvent({
+      type: 'backend_status',
+      payload: {
+        phase: 'transport-lost',
+        message: 'the connection to the process that holds the agent is lost',
+      },
+    });
     // A turn ends by the exit of its process, which the connection reports; an idle wait ends here.
     this.#stopping.abort();
   }

@@ -5,6 +5,7 @@ import type { Assignment } from '../../contract/runners.js';
 import type { Logger } from '../../infra/telemetry/logger.js';
 import type { AgentDriver, TurnEnd } from '../drivers/driver.js';
 import type { Acknowledgements } from './acknowledgements.js';
+import type { BootSteps } from './boot-steps.js';
 import { resumeNote } from './resume-note.js';
 import type { RunFolder } from './run-folder.js';
 import type { SteerQueue } from './steer-queue.js';
@@ -18,6 +19,7 @@ export interface TurnOpeningOptions {
   readonly folder: RunFolder;
   readonly events: TurnEvents;
   readonly progress: TurnProgress;
+  readonly boot: BootSteps;
   readonly acknowledgements: Acknowledgements;
   readonly steers: SteerQueue;
   readonly onThread: (threadId: string) => void;
@@ -35,15 +37,17 @@ const unwantedEnd: TurnEnd = { status: 'interrupted', failureKind: null, message
  * @throws what the driver throws when the turn could not be begun.
  */
 export async function openTurn(options: TurnOpeningOptions): Promise<TurnEnd | undefined> {
-  const { assignment, driver, folder, events, progress } = options;
+  const { assignment, driver, folder, events, progress, boot } = options;
   const later = assignment.epoch > 1;
   // What this run's own attempts wrote down is never older than the API's record, and may be newer.
   const remembered = later ? await folder.rememberedThread() : null;
-  const opened = await driver.openThread({
-    threadId: remembered ?? assignment.threadId,
-    approvalPolicy: assignment.run.executionPolicy.approvalPolicy,
-    readHistory: later,
-  });
+  const opened = await boot.run('opening-thread', () =>
+    driver.openThread({
+      threadId: remembered ?? assignment.threadId,
+      approvalPolicy: assignment.run.executionPolicy.approvalPolicy,
+      readHistory: later,
+    }),
+  );
   const { threadId, resumed } = opened;
   options.onThread(threadId);
   await folder.rememberThread(assignment.epoch, threadId);
@@ -60,21 +64,25 @@ export async function openTurn(options: TurnOpeningOptions): Promise<TurnEnd | u
   if (plan.start === 'fail' || plan.start === 'settle') return plan.end;
   if (options.unwanted()) return unwantedEnd;
   if (assignment.resume?.compact === true && resumed) {
-    progress.phase = 'compacting';
     events.add({ type: 'backend_status', payload: { phase: 'compacting' } });
-    // Without room the turn fails as before, and says so itself.
-    await driver.compact().catch((error: unknown) => {
-      options.log.warn(errorLine(error), 'the thread was not compacted');
-    });
+    await boot.run('compacting', () =>
+      // Without room the turn fails as before, and says so itself.
+      driver.compact().catch((error: unknown) => {
+        options.log.warn(errorLine(error), 'the thread was not compacted');
+      }),
+    );
     if (options.unwanted()) return unwantedEnd;
   }
-  await send(plan, options);
+  await boot.run('sending-prompt', () => send(plan, options));
+  events.add(boot.event());
+  progress.phase = 'running';
+  options.steers.turnBegun();
   return undefined;
 }
 
 async function send(
   plan: Extract<TurnStart, { start: 'prompt' | 'note' }>,
-  { assignment, driver, events, progress, acknowledgements, steers }: TurnOpeningOptions,
+  { assignment, driver, events, acknowledgements, steers }: TurnOpeningOptions,
 ): Promise<void> {
   const payload = commandPayloadSchema.parse(plan.prompt.payload);
   for (const steer of plan.steers)
@@ -101,8 +109,6 @@ async function send(
       ...(outputSchema === undefined ? {} : { outputSchema }),
     });
   }
-  progress.phase = 'running';
-  steers.turnBegun();
 }
 
 /**

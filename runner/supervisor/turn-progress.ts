@@ -11,11 +11,17 @@ const outputTypes: ReadonlySet<EventType> = new Set<EventType>([
   'tool_call',
 ]);
 
-export type TurnPhase = 'starting' | 'compacting' | 'running' | 'finishing';
+export type TurnPhase =
+  | 'starting-agent'
+  | 'opening-thread'
+  | 'compacting'
+  | 'sending-prompt'
+  | 'running'
+  | 'finishing';
 
 /** How far the agent of one attempt has come, as its heartbeats tell. */
 export class TurnProgress {
-  phase: TurnPhase = 'starting';
+  phase: TurnPhase = 'starting-agent';
   #lastEventAt: string | null = null;
   #notifications = 0;
   #outputSeen = false;

@@ -55,8 +55,7 @@ const rows: readonly Row[] = [
   failed('kind=unauthorized', 'provider-auth', 1),
   failed('kind=http status=403', 'provider-auth', 1),
   failed('kind=insufficient_quota', 'provider-quota', 1),
-  // The agent's word for a 400 is `other`, so only the proxy speaks.
-  failed('kind=bad_request', 'provider-rejected', 1, { confidence: 'medium', evidence: 'proxy' }),
+  failed('kind=bad_request', 'provider-rejected', 1),
   failed('kind=model_not_found', 'model-not-found', 1),
   failed('kind=http status=404', 'model-not-found', 1),
   failed('kind=server_error', 'provider-unavailable', 2),

@@ -253,7 +253,7 @@ describe('ProviderProxy', () => {
   });
 
   describe('bounded waits', () => {
-    const timings = { ...proxyTimings, headersMs: 100, silenceMs: 100, clientMs: 100 };
+    const timings = { ...proxyTimings, headersMs: 400, silenceMs: 400, clientMs: 400 };
 
     test('a provider that never answers: 504, and from the third request on at once', async () => {
       await restart({ timings });
@@ -291,7 +291,7 @@ describe('ProviderProxy', () => {
         let said = 0;
         const beat = setInterval(() => {
           said += 1;
-          if (said < 12) return void response.write(': still here\n\n');
+          if (said < 30) return void response.write(': still here\n\n');
           clearInterval(beat);
           response.end(stream);
         }, 25);

@@ -66,7 +66,9 @@ export function classifyCodexError(facts: ProviderFailureFacts): ProviderFailure
     return { failureKind: refined ? proxy : agent, evidence: refined || agent === proxy ? 'both' : 'agent' };
   }
   if (agent !== null) return { failureKind: agent, evidence: 'agent' };
-  if (proxy !== null) return { failureKind: proxy, evidence: 'proxy' };
+  // Codex' word for a request that was refused is `other`: with the status it is the signal that the table names.
+  const isRefusal = proxy === 'provider-rejected' && readInfo(facts.codexErrorInfo).name === 'other';
+  if (proxy !== null) return { failureKind: proxy, evidence: isRefusal ? 'both' : 'proxy' };
   return { failureKind: 'agent-error', evidence: 'none' };
 }
 
@@ -122,7 +124,7 @@ function kindFromProxy(proxy: ProviderFailureFacts['proxy']): RunFailureKind | n
   return byStatus ?? (proxy.errorCode === generalCode ? 'provider-unavailable' : null);
 }
 
-/** Kind of an HTTP status of a provider. */
+/** Kind of an HTTP status of a provider: those of decisions.md, and 402, 413, 422 and 529, which say the same in other words. */
 function kindFromStatus(status: number): RunFailureKind | null {
   if (status === 401 || status === 403) return 'provider-auth';
   if (status === 402) return 'provider-quota';
@@ -130,7 +132,7 @@ function kindFromStatus(status: number): RunFailureKind | null {
   if (status === 429) return 'provider-rate-limited';
   if (status === 503 || status === 529) return 'provider-overloaded';
   if (status >= 500) return 'provider-unavailable';
-  return status >= 400 ? 'provider-rejected' : null;
+  return status === 400 || status === 413 || status === 422 ? 'provider-rejected' : null;
 }
 
 /** Name and HTTP status of the info: a word, or an object with one member that holds `httpStatusCode`. */

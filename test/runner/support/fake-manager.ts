@@ -428,6 +428,7 @@ function fakeAssignment(runId: string, options: FakeRunOptions): Assignment {
       leaseExpiresAt: now,
       cancelRequestedAt: null,
       cancelReason: null,
+      deadlineAt: null,
       terminalStatus: null,
       failureKind: null,
       failureMessage: null,
