@@ -17,6 +17,8 @@ export interface RetryFacts {
   readonly hardLeftMs: number;
   /** Null: the turn has no deadline. */
   readonly deadlineLeftMs: number | null;
+  /** False: the agent took the prompt and keeps no ids of messages, so that a later attempt could only send it twice (docs/adr/0011). */
+  readonly canResume: boolean;
   /** Time parked for limits without a reset time. */
   readonly providerParkedMs: number;
   /** How many attempts of the run ended in a park for a provider's limit. */
@@ -125,7 +127,7 @@ export const mostProviderParks = 100;
  * | 3 | anything else, and a cancel was asked, or `cancel-overdue` | finish cancelled |
  * | 4 | outcome `blocked` or `cancelled` | finish so |
  * | 5 | `park-waiting` | park for a person |
- * | 6 | kind is never tried again; or a runner itself says `runner-lost`: it must not send the prompt twice (docs/adr/0011) | finish failed with the kind |
+ * | 6 | kind is never tried again, or the agent cannot resume | finish failed with the kind |
  * | 7 | hard limit used up | finish failed with the kind |
  * | 8 | provider's limit, with a reset time ahead within 24 h and before the deadline | park until then |
  * | 9 | `provider-rate-limited`, without one, 2 h of such parks not used up | park for the first wait × 2 per park |
@@ -163,8 +165,7 @@ interface Failure {
 /** Rows 6 to 15. */
 function decideAfterFailure(failure: Failure, facts: RetryFacts): AttemptDecision {
   const rule = retryRules[failure.kind];
-  const mustNotRepeat = failure.kind === 'runner-lost' && !failure.stopRunner;
-  if (rule === 'never' || mustNotRepeat || facts.hardLeftMs <= 0) return fail(failure);
+  if (rule === 'never' || facts.canResume === false || facts.hardLeftMs <= 0) return fail(failure);
   if (rule === 'park' || rule === 'park-until-reset') return parkOrFail(failure, rule, facts);
   const { former } = facts;
   const isUsedUp =

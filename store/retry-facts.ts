@@ -10,6 +10,7 @@ const rowSchema = z.object({
   nowMs: z.number(),
   policy: executionPolicySchema,
   cancelRequested: z.boolean(),
+  canResume: z.boolean(),
   startedAtMs: z.number().nullable(),
   claimedAtMs: z.number().nullable(),
   pausedSinceMs: z.number().nullable(),
@@ -31,7 +32,9 @@ export async function loadRetryFacts(
 ): Promise<RetryFacts | undefined> {
   const found = await db.query(
     `select ${milliseconds('clock_timestamp()')} as "nowMs", r.execution_policy as policy,
-       r.cancel_requested_at is not null as "cancelRequested", ${milliseconds('r.started_at')} as "startedAtMs",
+       r.cancel_requested_at is not null as "cancelRequested",
+       not (coalesce(n.capabilities ->> 'messageIds' = 'false', false)
+         and exists (select 1 from commands c where c.command_id = r.prompt_command_id and c.acknowledged_at is not null)) as "canResume", ${milliseconds('r.started_at')} as "startedAtMs",
        ${milliseconds('a.claimed_at')} as "claimedAtMs", ${milliseconds('r.paused_since')} as "pausedSinceMs",
        r.paused_ms as "pausedMs", ${milliseconds('r.deadline_at')} as "deadlineAtMs", r.provider_parked_ms as "providerParkedMs",
        (select count(*)::int from attempts f
@@ -39,7 +42,8 @@ export async function loadRetryFacts(
        coalesce((select jsonb_agg(jsonb_build_object('failureKind', f.end_failure_kind, 'begun', f.first_event_at is not null)
            order by f.epoch)
          from attempts f where f.run_id = r.run_id and f.epoch < $2 and f.counted), '[]') as former
-     from runs r join attempts a on a.run_id = r.run_id and a.epoch = $2 where r.run_id = $1`,
+     from runs r join attempts a on a.run_id = r.run_id and a.epoch = $2 left join runners n on n.job_name = a.job_name
+      where r.run_id = $1`,
     [runId, epoch],
   );
   if (found.rows.length === 0) return undefined;
@@ -51,6 +55,7 @@ export async function loadRetryFacts(
     retryBackoffMs,
     providerParkMs,
     cancelRequested: row.cancelRequested,
+    canResume: row.canResume,
     hardLeftMs: hardLeftMs(row),
     deadlineLeftMs: row.deadlineAtMs === null ? null : Math.max(0, row.deadlineAtMs - row.nowMs),
     providerParkedMs: row.providerParkedMs,

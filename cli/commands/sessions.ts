@@ -25,6 +25,7 @@ const createOptions = {
   'workspace.path': '--workspace',
   'workspace.repository': '--repository',
   'workspace.ref': '--ref',
+  'executionPolicy.approvalPolicy': '--approvals',
 };
 const sendOptions = {
   sessionId: '<sessionId>',
@@ -49,6 +50,7 @@ export function addSessionCommands(program: Command, run: Run): void {
     .option('--workspace <folder>', 'copy this folder into the workspace at the first turn')
     .option('--repository <url>', 'clone this repository into the workspace at the first turn')
     .option('--ref <branch>', 'branch or tag of the repository')
+    .option('--approvals <policy>', 'when the agent asks a person: never (default), on-request or untrusted')
     .action((options: Record<string, string | undefined>, command: Command) =>
       run(
         command,
@@ -70,6 +72,9 @@ export function addSessionCommands(program: Command, run: Run): void {
                 projectId: options.project,
                 backendProfile: options.backend,
                 ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+                ...(options.approvals === undefined
+                  ? {}
+                  : { executionPolicy: { approvalPolicy: options.approvals } }),
               },
             },
           );

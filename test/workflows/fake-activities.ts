@@ -47,6 +47,7 @@ export class FakeWorld {
       retryBackoffMs: 1_000,
       providerParkMs: 1_000,
       cancelRequested: this.cancelRequested,
+      canResume: true,
       hardLeftMs: hourMs,
       deadlineLeftMs: null,
       providerParkedMs: 0,
