@@ -60,7 +60,8 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
       const verdict = judgeAttempt(facts, watch.attempt.epoch);
       const cancelRequested = facts.cancelRequestedAtMs !== null;
       if (verdict.kind !== 'wait') {
-        const retry = await loadRetryFacts(pool, watch.attempt);
+        const completed = verdict.kind === 'outcome' && verdict.outcome.terminalStatus === 'completed';
+        const retry = completed ? undefined : await loadRetryFacts(pool, watch.attempt);
         return { verdict: bounded(verdict), cancelRequested, ...(retry === undefined ? {} : { retry }) };
       }
       context.heartbeat({

@@ -50,7 +50,8 @@ export async function openTurn(options: TurnOpeningOptions): Promise<TurnEnd | u
   );
   const { threadId, resumed } = opened;
   options.onThread(threadId);
-  await folder.rememberThread(assignment.epoch, threadId);
+  // A thread that the API named is in its record already: a warm turn pays nothing.
+  if (threadId !== assignment.threadId) await folder.rememberThread(assignment.epoch, threadId);
   events.add({ type: 'backend_status', payload: { phase: 'thread-opened', threadId, resumed } });
 
   const plan = planTurnStart(assignment, {
