@@ -1,5 +1,6 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import pg from 'pg';
+import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 
 /**
@@ -29,6 +30,12 @@ export function refusalOf(step: string, error: unknown): { type: string; message
     return error.failureKind === 'unavailable'
       ? undefined
       : { type: error.failureKind, message: error.message };
+  }
+  if (error instanceof z.ZodError) {
+    // A record that this version cannot read; where and how, never its values.
+    const [first] = error.issues;
+    const where = first === undefined ? '' : ` (${first.path.join('.')}: ${first.code})`;
+    return { type: 'infra-failed', message: `the records for ${step} cannot be read${where}` };
   }
   if (!(error instanceof pg.DatabaseError) || error.code === undefined) return undefined;
   if (!finalClasses.includes(error.code.slice(0, 2))) return undefined;

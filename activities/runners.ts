@@ -5,14 +5,16 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
+import type { SendDecision } from '../domain/send-plan.js';
 import { mainTaskQueue, sessionWorkflowId, turnWorkflowId } from '../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
 import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
 import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
-import { loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
+import { type LaunchFacts, loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { whomToNotify } from '../store/queue-task-steps.js';
+import type { AttemptKey } from '../store/supervision-facts.js';
 import { cancelPendingRun, requestCancel } from '../store/turn-steps.js';
 import {
   cancelUpdate,
@@ -52,12 +54,24 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
     await markRunnerGone(pool, jobName);
   }
 
-  /** One process at a time opens a session's thread: the others are proven gone first (architecture.md 4.2, Retry). */
-  async function clearTheWay(jobName: string): Promise<void> {
-    for (const other of await otherRunnersOfSession(pool, jobName)) {
+  /** A step that stood still past its heartbeat (a frozen machine) may go on when the session has a later turn: that one's runner is not its to end. */
+  async function isStillWanted({ runId, epoch }: AttemptKey): Promise<boolean> {
+    const facts = await loadLaunchFacts(pool, runId, epoch);
+    Context.current().cancellationSignal.throwIfAborted();
+    return facts?.isCurrent === true;
+  }
+
+  /**
+   * One process at a time opens a session's thread: the others are proven gone first (architecture.md 4.2, Retry). False: the attempt is not
+   * current any more.
+   */
+  async function clearTheWay(attempt: LaunchFacts): Promise<boolean> {
+    for (const other of await otherRunnersOfSession(pool, attempt.jobName)) {
+      if (!(await isStillWanted(attempt))) return false;
       notifier.notify('agentrun_runner', other);
       await stop(other);
     }
+    return isStillWanted(attempt);
   }
 
   async function launchOrRefuse(launch: RunnerLaunch): Promise<void> {
@@ -86,7 +100,7 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         );
       }
       if (!facts.isCurrent) return;
-      await clearTheWay(facts.jobName);
+      if (!(await clearTheWay(facts))) return;
       const { jobId, jobName } = facts;
       const launch: RunnerLaunch = {
         ...facts,
@@ -140,11 +154,17 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         ...sessionStart(input),
         workflowIdConflictPolicy: 'USE_EXISTING',
       });
-      await client.workflow.executeUpdateWithStart(sendUpdate, {
-        args: [{ commandId }],
-        updateId: commandId,
-        startWorkflowOperation: start,
-      });
+      try {
+        await client.workflow.executeUpdateWithStart(sendUpdate, {
+          args: [{ commandId }],
+          updateId: commandId,
+          startWorkflowOperation: start,
+        });
+      } catch (error) {
+        const refusal = refusalBy(error);
+        if (refusal === undefined) throw error;
+        await refuseMessage(pool, commandId, refusal);
+      }
     },
   };
 }
@@ -171,11 +191,37 @@ async function heartbeating<T>(phase: string, work: () => Promise<T>): Promise<T
   }
 }
 
-/** The turn's workflow ended between the question and its answer. */
+/** The failure that an Update ended with, below what wraps it. */
+function updateFailure(error: unknown): ApplicationFailure | undefined {
+  if (!(error instanceof WorkflowUpdateFailedError)) return undefined;
+  for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ApplicationFailure) return cause;
+  }
+  return undefined;
+}
+
+/** The workflow ended between the question and its answer. */
 const endedFirst = (error: unknown): boolean =>
-  error instanceof WorkflowUpdateFailedError &&
-  error.cause instanceof ApplicationFailure &&
-  error.cause.type === 'AcceptedUpdateCompletedWorkflow';
+  updateFailure(error)?.type === 'AcceptedUpdateCompletedWorkflow';
+
+/** What the session's workflow failed an Update with for good: the server answers a repeat the same. */
+function refusalBy(error: unknown): { failureKind: string; message: string } | undefined {
+  const failure = updateFailure(error);
+  if (failure?.nonRetryable !== true || endedFirst(error)) return undefined;
+  return { failureKind: failure.type ?? 'infra-failed', message: failure.message };
+}
+
+/** A message that cannot be decided is refused, unless it was decided after all: who waits for its run then reads why there is none. */
+async function refuseMessage(
+  pool: Pool,
+  commandId: string,
+  refusal: { failureKind: string; message: string },
+): Promise<void> {
+  await pool.query(
+    'update session_messages set decision = $2, decided_at = now() where command_id = $1 and decision is null',
+    [commandId, JSON.stringify({ decision: 'refused', ...refusal } satisfies SendDecision)],
+  );
+}
 
 /** A task that has ended already re-read its run by itself; telling it is not needed. */
 async function unlessEnded(signalled: Promise<void>): Promise<void> {

@@ -1,4 +1,5 @@
 import { Context } from '@temporalio/activity';
+import { z } from 'zod';
 import type { Outcome } from '../contract/commands.js';
 import { type FinalVerdict, judgeAttempt, type ProcessFate } from '../domain/supervision.js';
 import type { Launcher } from '../infra/launchers/launcher.js';
@@ -13,6 +14,13 @@ import type { SuperviseActivities, SupervisedAttempt } from './index.js';
 const safetyLookMs = 1_000;
 /** The beat comes first; this only bounds the wait. */
 const missedBeatMs = 2 * safetyLookMs;
+/**
+ * A longer time between two looks that succeeded (the machine slept, the process was frozen) counts as looks that failed: no runner could renew
+ * its lease then either.
+ */
+const longestGapMs = 10_000;
+/** The same between two watches of an attempt: heartbeats reach the server late, and it takes their timeout to begin another watch. */
+const longestHandOverMs = 30_000;
 /** A text of the agent in a history; the whole one is in Postgres. */
 const longestText = 500;
 
@@ -25,7 +33,7 @@ export interface SuperviseDependencies {
 /**
  * Watches one attempt and only reads (architecture.md 4.2): woken by what the runner's writes notify, by the launcher and by a beat that all
  * watches of the process share; answers with the first verdict that is final, and the facts for what to do about it. A look that fails
- * (Postgres away) is no verdict; the heartbeat goes on, so the turn does too. It keeps nothing that a restart would lose.
+ * (Postgres away) is no verdict; the heartbeat goes on, so the turn does too. What the next watch needs to know of this one is in its heartbeats.
  */
 export function createSuperviseActivities(dependencies: SuperviseDependencies): SuperviseActivities {
   const { pool, listener, launcher } = dependencies;
@@ -36,7 +44,8 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
       const context = Context.current();
       const bell = new Bell();
       const stops = [listener.subscribe('agentrun_attempt', runId, bell.ring), beat.subscribe(bell.ring)];
-      const watch = new AttemptWatch({ runId, epoch }, looks, launcher, (jobName) => {
+      const former = formerWatchSchema.safeParse(context.info.heartbeatDetails).data;
+      const watch = new AttemptWatch({ runId, epoch }, former, looks, launcher, (jobName) => {
         stops.push(launcher.watch(jobName, bell.ring));
       });
       try {
@@ -69,6 +78,7 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
         leaseExpiresAtMs: facts.leaseExpiresAtMs,
         lastSeq: facts.lastSeq,
         lastEventType: facts.lastEventType,
+        ...watch.forNextWatch,
       });
       const untilDeadlineMs = (verdict.nextDeadlineMs ?? Number.POSITIVE_INFINITY) - facts.nowMs;
       return Math.max(10, Math.min(missedBeatMs, untilDeadlineMs));
@@ -76,13 +86,17 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
       context.cancellationSignal.throwIfAborted();
       watch.failed();
       const { failedLooks } = watch;
-      context.heartbeat({ phase: 'unavailable', failedLooks });
+      context.heartbeat({ phase: 'unavailable', failedLooks, ...watch.forNextWatch });
       if (failedLooks === 1 || failedLooks % 30 === 0)
         context.log.warn('cannot look at the attempt', { ...watch.attempt, failedLooks, cause: error });
       return safetyLookMs;
     }
   }
 }
+
+/** What a watch of an attempt tells the one after it, in its heartbeats; times of Postgres' clock. */
+const formerWatchSchema = z.object({ lookedAtMs: z.number(), lookingSinceMs: z.number().nullable() });
+type FormerWatch = z.infer<typeof formerWatchSchema>;
 
 /** The looks at one attempt: its process first, then the records (see {@link judgeAttempt}). */
 class AttemptWatch {
@@ -91,16 +105,22 @@ class AttemptWatch {
   readonly #launcher: Pick<Launcher, 'fate'>;
   readonly #onJobName: (jobName: string) => void;
   #jobName: string | undefined;
-  #lookingSinceMs: number | null = null;
+  #lookedAtMs: number | undefined;
+  #lookingSinceMs: number | null;
+  #gapLimitMs: number;
   #failedLooks = 0;
 
   constructor(
     attempt: AttemptKey,
+    former: FormerWatch | undefined,
     looks: AttemptLooks,
     launcher: Pick<Launcher, 'fate'>,
     onJobName: (jobName: string) => void,
   ) {
     this.attempt = attempt;
+    this.#lookedAtMs = former?.lookedAtMs;
+    this.#lookingSinceMs = former?.lookingSinceMs ?? null;
+    this.#gapLimitMs = longestHandOverMs;
     this.#looks = looks;
     this.#launcher = launcher;
     this.#onJobName = onJobName;
@@ -109,6 +129,12 @@ class AttemptWatch {
   /** Looks that failed one after another. */
   get failedLooks(): number {
     return this.#failedLooks;
+  }
+
+  /** Empty before the first look that succeeded. */
+  get forNextWatch(): Partial<FormerWatch> {
+    const lookedAtMs = this.#lookedAtMs;
+    return lookedAtMs === undefined ? {} : { lookedAtMs, lookingSinceMs: this.#lookingSinceMs };
   }
 
   failed(): void {
@@ -121,8 +147,11 @@ class AttemptWatch {
     const process: ProcessFate = await this.#launcher.fate(this.#jobName);
     const stored: StoredSupervisionFacts | undefined = await this.#looks.look(this.attempt);
     if (stored === undefined) return undefined;
-    if (this.#failedLooks > 0) this.#lookingSinceMs = stored.nowMs;
+    const gapMs = stored.nowMs - (this.#lookedAtMs ?? stored.nowMs);
+    if (this.#failedLooks > 0 || gapMs > this.#gapLimitMs) this.#lookingSinceMs = stored.nowMs;
     this.#failedLooks = 0;
+    this.#lookedAtMs = stored.nowMs;
+    this.#gapLimitMs = longestGapMs;
     return { ...stored, process, lookingSinceMs: this.#lookingSinceMs };
   }
 

@@ -61,7 +61,7 @@ export class Authenticator {
     if (token === undefined) {
       if (this.#apiTokens.length > 0)
         throw new AgentRunError('unauthorized', 'send a token: authorization: Bearer …');
-      requireSameOrigin(request);
+      requireLocalPage(request);
       return { kind: 'api', name: 'anonymous', scopes: ['admin'], tenantId: undefined };
     }
     const api = this.#findApiToken(token);
@@ -113,9 +113,21 @@ function bearerToken(request: IncomingMessage): string | undefined {
   return match[1];
 }
 
-/** Where nobody needs a token, a page of another site in the user's browser must not act for them. */
-function requireSameOrigin(request: IncomingMessage): void {
+/** The names of this machine that no DNS server answers for. */
+const localHost = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
+
+/**
+ * Where nobody needs a token, a page of another site in the user's browser must not act for them: not across origins, and not as the same origin under
+ * a name of its own that it lets point here (DNS rebinding).
+ */
+function requireLocalPage(request: IncomingMessage): void {
   const { origin, host } = request.headers;
+  if (host === undefined || !localHost.test(host)) {
+    throw new AgentRunError(
+      'forbidden',
+      'host: expected localhost, 127.0.0.1 or [::1] while no API token is configured',
+    );
+  }
   if (origin === undefined) return;
   if (!URL.canParse(origin) || new URL(origin).host !== host) {
     throw new AgentRunError(

@@ -1,12 +1,13 @@
 import { styleText } from 'node:util';
 import type { RunEvent } from '../contract/events.js';
 import { requestedEventLines, resolvedEventLines } from './request-lines.js';
+import { escapeText, oneLine } from './terminal-text.js';
 
 const outputLines = 12;
 
 /**
  * How `watch` shows an event: a line or a few; an empty list for what only machines need. With the session's id a request of the agent comes with
- * the command that answers it.
+ * the command that answers it. What the agent wrote is escaped: it can neither move the cursor nor look like a line of ours.
  */
 export function eventLines(event: RunEvent, sessionId?: string): string[] {
   const { payload } = event;
@@ -24,9 +25,9 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
     case 'file_change':
       return fileLines(event);
     case 'tool_call':
-      return labelled('tool', `${text(payload.tool)} ${text(payload.status)}`, 'yellow');
+      return labelled('tool', `${line(payload.tool)} ${line(payload.status)}`, 'yellow');
     case 'steer_delivery':
-      return [styleText('cyan', `  steer ${text(payload.delivery)}`)];
+      return [styleText('cyan', `  steer ${line(payload.delivery)}`)];
     case 'error':
       return labelled(payload.willRetry === true ? 'retrying' : 'error', text(payload.message), 'red');
     case 'attempt_started':
@@ -64,7 +65,10 @@ function labelled(label: string, body: string, colour: Colour): string[] {
 
 function commandLines(event: RunEvent): string[] {
   const { payload } = event;
-  if (payload.status === 'inProgress') return [styleText('yellow', `$ ${text(payload.command)}`)];
+  if (payload.status === 'inProgress') {
+    const [first = '', ...rest] = text(payload.command).split('\n');
+    return [`$ ${first}`, ...rest.map((more) => `  ${more}`)].map((shown) => styleText('yellow', shown));
+  }
   const lines = text(payload.output)
     .trimEnd()
     .split('\n')
@@ -83,19 +87,23 @@ function fileLines(event: RunEvent): string[] {
   if (status === 'inProgress' || !Array.isArray(changes)) return [];
   return changes.map((change) => {
     const fields = typeof change === 'object' && change !== null && !Array.isArray(change) ? change : {};
-    return styleText('yellow', `± ${text(fields.kind)} ${text(fields.path)}`);
+    return styleText('yellow', `± ${line(fields.kind)} ${line(fields.path)}`);
   });
 }
 
 function terminalLines(event: RunEvent): string[] {
-  const status = text(event.payload.terminalStatus);
+  const status = line(event.payload.terminalStatus);
   const why =
     event.payload.failureKind === null
       ? ''
-      : ` (${text(event.payload.failureKind)}: ${text(event.payload.message)})`;
+      : ` (${line(event.payload.failureKind)}: ${line(event.payload.message)})`;
   return [styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${why}`)];
 }
 
 function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
+  return typeof value === 'string' ? escapeText(value) : '';
+}
+
+function line(value: unknown): string {
+  return typeof value === 'string' ? oneLine(value) : '';
 }

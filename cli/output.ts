@@ -1,9 +1,10 @@
 import { writeSync } from 'node:fs';
+import { escapeStyled, jsonLine } from './terminal-text.js';
 
 /** Where a command writes: results on stdout, remarks on stderr, so that `--json` output can be piped. */
 export interface Output {
   readonly json: boolean;
-  /** Result lines for a person, in one write; nothing with --json. */
+  /** Result lines for a person, in one write; nothing with --json. Of control sequences only our colours reach the terminal. */
   line(...lines: string[]): void;
   /** A remark on stderr; nothing with --json. */
   remark(text: string): void;
@@ -16,13 +17,13 @@ export function createOutput(json: boolean): Output {
   return {
     json,
     line: (...lines) => {
-      if (!json && lines.length > 0) write(1, lines.join('\n'));
+      if (!json && lines.length > 0) write(1, escapeStyled(lines.join('\n')));
     },
     remark: (text) => {
-      if (!json) write(2, text);
+      if (!json) write(2, escapeStyled(text));
     },
     data: (...values) => {
-      if (json && values.length > 0) write(1, values.map((value) => JSON.stringify(value)).join('\n'));
+      if (json && values.length > 0) write(1, values.map(jsonLine).join('\n'));
     },
   };
 }

@@ -2,6 +2,7 @@ import { styleText } from 'node:util';
 import type { AgentRequest, AgentRequestRecord } from '../contract/agent-requests.js';
 import { approvalRequestedPayloadSchema, approvalResolvedPayloadSchema } from '../contract/events.js';
 import type { AgentRequestState } from '../contract/states.js';
+import { escapeText, oneLine } from './terminal-text.js';
 
 const kinds: Record<AgentRequest['kind'], string> = {
   command: 'may it run this?',
@@ -25,12 +26,16 @@ const ends: Record<
   withdrawn: { text: 'withdrawn: the turn ended first', colour: 'gray' },
 };
 
-/** What the agent asks, and how it is answered. Without a session the last line is left out. */
+/**
+ * What the agent asks, and how it is answered. Without a session the last line is left out. All of it is shown, because a person approves what stands here,
+ * and escaped, because what does not may be written by anybody.
+ */
 function askedLines(request: AgentRequest, sessionId: string | undefined): string[] {
   const details = [
     request.command === null ? [] : [`$ ${request.command}`],
     request.cwd === null ? [] : [`in ${request.cwd}`],
     request.reason === null ? [] : [`because ${request.reason}`],
+    request.details === null || request.details === undefined ? [] : [request.details],
     ...request.questions.map(({ id, header, question, options }) => [
       `${request.questions.length > 1 ? `[${id}] ` : ''}${header === '' ? '' : `${header}: `}${question}`,
       ...(options ?? []).map(
@@ -39,11 +44,16 @@ function askedLines(request: AgentRequest, sessionId: string | undefined): strin
     ]),
   ].flat();
   return [
-    styleText('yellow', `? the agent waits: ${kinds[request.kind]} ${request.summary}`),
-    ...details.flatMap((detail) => detail.split('\n')).map((line) => `    ${line}`),
+    styleText('yellow', `? the agent waits: ${kinds[request.kind]} ${oneLine(request.summary)}`),
+    ...details.flatMap((detail) => escapeText(detail).split('\n')).map((line) => `    ${line}`),
     ...(sessionId === undefined
       ? []
-      : [styleText('yellow', `    agentrun answer ${sessionId} ${request.requestId} ${choices(request)}`)]),
+      : [
+          styleText(
+            'yellow',
+            `    agentrun answer ${sessionId} ${request.requestId} ${oneLine(choices(request))}`,
+          ),
+        ]),
   ];
 }
 
@@ -51,7 +61,10 @@ function choices(request: AgentRequest): string {
   const { kind, questions } = request;
   if (kind !== 'question' && kind !== 'elicitation') return 'approve | approve-for-session | deny [why]';
   if (kind === 'elicitation' && questions.length === 0) return 'approve | deny';
-  const text = questions.length < 2 ? '<text>' : questions.map(({ id }) => `--to ${id}=<text>`).join(' ');
+  const open = questions.filter(({ secret }) => !secret);
+  const hidden = open.length < questions.length ? '(asked for without echo, or a line on stdin each)' : '';
+  const words = questions.length < 2 ? open.map(() => '<text>') : open.map(({ id }) => `--to ${id}=<text>`);
+  const text = questions.length === 0 ? '<text>' : [...words, hidden].join(' ').trim();
   return kind === 'elicitation' ? `${text} | deny` : text;
 }
 
@@ -69,7 +82,7 @@ export function requestLines(request: AgentRequestRecord): string[] {
       ? ' (the agent has not been told yet)'
       : '';
   const { text, colour } = ends[request.state];
-  return [`${request.requestId} ${styleText(colour, text)}${told}: ${request.summary}`];
+  return [`${request.requestId} ${styleText(colour, text)}${told}: ${oneLine(request.summary)}`];
 }
 
 /** The event that the agent asks something. */
@@ -83,6 +96,6 @@ export function resolvedEventLines(payload: unknown): string[] {
   const resolved = approvalResolvedPayloadSchema.safeParse(payload).data;
   if (resolved === undefined) return [];
   const { text, colour } = ends[resolved.resolution];
-  const reason = resolved.reason === null || resolved.reason === '' ? '' : ` (${resolved.reason})`;
+  const reason = resolved.reason === null || resolved.reason === '' ? '' : ` (${oneLine(resolved.reason)})`;
   return [styleText(colour, `  request ${text}${reason}`)];
 }

@@ -14,7 +14,8 @@ export type AgentQuestion = z.infer<typeof agentQuestionSchema>;
 
 /**
  * What an agent asks a person, as its driver reports it. `fingerprint` is equal for the same thing asked again by a later attempt (a hash of kind,
- * command, folder and files), so that an answer given while no runner was there is used once and for exactly that.
+ * command, folder, environment, permissions and patches), so that an answer given while no runner was there is used once and for exactly that. Of a thing
+ * that the driver cannot tell from another it is random.
  */
 export const agentRequestSchema = z.object({
   requestId: agentRequestIdSchema,
@@ -26,6 +27,11 @@ export const agentRequestSchema = z.object({
   cwd: z.string().max(4_096).nullable(),
   reason: z.string().max(4_000).nullable(),
   questions: z.array(agentQuestionSchema).max(20),
+  /**
+   * All that would be granted besides the command, in lines: permissions, network host, root, files with their patches. Only patches may be cut, and say
+   * so. Requests stored before the field was there have null.
+   */
+  details: z.string().max(40_000).nullable().default(null),
   fingerprint: z.string().max(128),
 });
 export type AgentRequest = z.infer<typeof agentRequestSchema>;

@@ -6,6 +6,21 @@ const milliseconds = (minimum: number, maximum: number) => z.number().int().min(
 export const approvalPolicySchema = z.enum(['never', 'on-request', 'untrusted']);
 export type ApprovalPolicy = z.infer<typeof approvalPolicySchema>;
 
+const limits = {
+  claimTimeoutMs: milliseconds(1_000, 3_600_000),
+  leaseMs: milliseconds(1_000, 600_000),
+  firstOutputTimeoutMs: milliseconds(1_000, 86_400_000),
+  idleTimeoutMs: milliseconds(0, 86_400_000),
+  hardTimeoutMs: milliseconds(1_000, 2_592_000_000),
+  partitionGraceMs: milliseconds(1_000, 86_400_000),
+  maxAttempts: z.number().int().min(1).max(20),
+  retryBackoffMs: milliseconds(1, 60_000),
+  providerParkMs: milliseconds(1, 3_600_000),
+  approvalPolicy: approvalPolicySchema,
+  approvalTimeoutMs: milliseconds(0, 2_592_000_000),
+  parkAfterMs: milliseconds(1_000, 86_400_000),
+};
+
 /**
  * Limits of a turn (decisions.md, "Timeouts of a turn"), all in milliseconds. `idleTimeoutMs: 0` switches the idle
  * limit off. A runner heartbeats every third of `leaseMs`.
@@ -17,18 +32,20 @@ export type ApprovalPolicy = z.infer<typeof approvalPolicySchema>;
  * both double.
  */
 export const executionPolicySchema = z.strictObject({
-  claimTimeoutMs: milliseconds(1_000, 3_600_000).default(300_000),
-  leaseMs: milliseconds(1_000, 600_000).default(60_000),
-  firstOutputTimeoutMs: milliseconds(1_000, 86_400_000).default(120_000),
-  idleTimeoutMs: milliseconds(0, 86_400_000).default(600_000),
-  hardTimeoutMs: milliseconds(1_000, 2_592_000_000).default(7_200_000),
-  partitionGraceMs: milliseconds(1_000, 86_400_000).default(900_000),
-  maxAttempts: z.number().int().min(1).max(20).default(3),
-  retryBackoffMs: milliseconds(1, 60_000).default(5_000),
-  providerParkMs: milliseconds(1, 3_600_000).default(60_000),
-  approvalPolicy: approvalPolicySchema.default('never'),
-  approvalTimeoutMs: milliseconds(0, 2_592_000_000).default(86_400_000),
-  parkAfterMs: milliseconds(1_000, 86_400_000).default(1_800_000),
+  claimTimeoutMs: limits.claimTimeoutMs.default(300_000),
+  leaseMs: limits.leaseMs.default(60_000),
+  firstOutputTimeoutMs: limits.firstOutputTimeoutMs.default(120_000),
+  idleTimeoutMs: limits.idleTimeoutMs.default(600_000),
+  hardTimeoutMs: limits.hardTimeoutMs.default(7_200_000),
+  partitionGraceMs: limits.partitionGraceMs.default(900_000),
+  maxAttempts: limits.maxAttempts.default(3),
+  retryBackoffMs: limits.retryBackoffMs.default(5_000),
+  providerParkMs: limits.providerParkMs.default(60_000),
+  approvalPolicy: limits.approvalPolicy.default('never'),
+  approvalTimeoutMs: limits.approvalTimeoutMs.default(86_400_000),
+  parkAfterMs: limits.parkAfterMs.default(1_800_000),
 });
 export type ExecutionPolicy = z.infer<typeof executionPolicySchema>;
-export const executionPolicyInputSchema = executionPolicySchema.partial();
+
+/** What a caller may say: what is left out stays out, so that the session's value or the default holds (zod fills in defaults also where a field is optional). */
+export const executionPolicyInputSchema = z.strictObject(limits).partial();

@@ -19,6 +19,8 @@ export interface RetryFacts {
   readonly deadlineLeftMs: number | null;
   /** False: the agent took the prompt and keeps no ids of messages, so that a later attempt could only send it twice (docs/adr/0011). */
   readonly canResume: boolean;
+  /** The runner that an idle hand-over chose was dead already: its loss does not count. Left out in histories of before. */
+  readonly isFree?: boolean;
   /** Time parked for limits without a reset time. */
   readonly providerParkedMs: number;
   /** How many attempts of the run ended in a park for a provider's limit. */
@@ -138,7 +140,7 @@ export const mostProviderParks = 100;
  * | 14 | the back-off would not end before the hard limit or the deadline | finish failed with the kind |
  * | 15 | else | retry after 5 s × 2 up to 60 s (and up to a quarter of jitter) |
  *
- * An attempt that ended in a park does not count. The hard limit stands still in a park, the deadline does not.
+ * An attempt that ended in a park does not count, nor one that was handed to an idle runner which was dead already (once per run). The hard limit stands still in a park, the deadline does not.
  */
 export function decideAfterAttempt(end: AttemptEnd, facts: RetryFacts): AttemptDecision {
   if (end.kind === 'superseded') return { kind: 'leave' };
@@ -168,8 +170,9 @@ function decideAfterFailure(failure: Failure, facts: RetryFacts): AttemptDecisio
   if (rule === 'never' || facts.canResume === false || facts.hardLeftMs <= 0) return fail(failure);
   if (rule === 'park' || rule === 'park-until-reset') return parkOrFail(failure, rule, facts);
   const { former } = facts;
+  const isFree = facts.isFree === true && failure.kind === 'runner-lost' && !failure.begun;
   const isUsedUp =
-    former.length + 1 >= facts.maxAttempts ||
+    former.length + (isFree ? 0 : 1) >= facts.maxAttempts ||
     (rule === 'once' && former.some((attempt) => attempt.failureKind === failure.kind));
   if (isUsedUp) {
     const kills = [{ ...failure, failureKind: failure.kind }, ...former];

@@ -4,7 +4,7 @@ import { commandPayloadSchema } from '../contract/commands.js';
 import { createRunSchema, type Launcher, type SendRun, sendRunSchema } from '../contract/runs.js';
 import { whenBusySchema } from '../contract/sessions.js';
 import { decideSend, type SendDecision } from '../domain/send-plan.js';
-import { resolveByAnswer } from './agent-requests.js';
+import { resolveByAnswer, wordlessAnswer } from './agent-requests.js';
 import type { AttemptSettings, PreparedAttempt } from './attempts.js';
 import { appendEvents } from './events.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
@@ -71,10 +71,13 @@ async function store(
   commandId: string,
   accepted: AcceptedMessage,
 ): Promise<AcceptedMessage> {
-  await tx.query('update session_messages set decision = $2, decided_at = now() where command_id = $1', [
-    commandId,
-    JSON.stringify(accepted.decision),
-  ]);
+  // A message is read to be decided, once: the words of an answer are its command's from here on.
+  await tx.query(
+    `update session_messages set decision = $2, decided_at = now(),
+       body = case when body ? 'answer' then jsonb_build_object('answer', ${wordlessAnswer(`(body -> 'answer')`)}) else body end
+      where command_id = $1`,
+    [commandId, JSON.stringify(accepted.decision)],
+  );
   return accepted;
 }
 
@@ -203,7 +206,7 @@ async function interrupt(tx: Transaction, runId: string): Promise<void> {
 async function unbegunRun(tx: Transaction, runId: string | null): Promise<string | null> {
   if (runId === null) return null;
   const found = await tx.query(
-    'select 1 from runs where run_id = $1 and prompt_command_id is null and terminal_status is null for update',
+    'select 1 from runs where run_id = $1 and prompt_command_id is null and terminal_status is null for no key update',
     [runId],
   );
   return found.rowCount === 1 ? runId : null;

@@ -65,6 +65,45 @@ export async function findAgentRequest(
   return found.rows.length === 0 ? undefined : parseRequest(found.rows[0]);
 }
 
+/** SQL: an answer's payload (the expression) without its words. It stays an AnswerPayload, as every reader expects. */
+export const wordlessAnswer = (payload: string) => `(${payload} || '{"text":null,"answers":null}')`;
+
+/** SQL: a resolution (the expression) without the words of the person. */
+export const wordlessResolution = (
+  resolution: string,
+) => `(${resolution} || case ${resolution} ->> 'resolution'
+  when 'answered' then '{"text":null,"answers":null}'::jsonb when 'denied' then '{"text":null}' else '{}' end)`;
+
+/**
+ * Overwrites the words of all answers of a run: the run has ended, nobody is told them any more. Those that were delivered are overwritten at that
+ * moment (store/request-events.ts), a message that was decided with its decision (store/accept-message.ts). The caller holds the locks of the session's
+ * and the run's row.
+ */
+export async function forgetAnswers(tx: Transaction, runId: string): Promise<void> {
+  // Most agents ask nothing.
+  const asked = await tx.query('select 1 from agent_requests where run_id = $1 limit 1', [runId]);
+  if (asked.rows.length === 0) return;
+  await tx.query(
+    `update agent_requests q set resolution = ${wordlessResolution('q.resolution')}
+      where run_id = $1 and state in ('answered', 'denied')`,
+    [runId],
+  );
+  await tx.query(
+    `update commands c set payload = ${wordlessAnswer('c.payload')} where run_id = $1 and type = 'answer'`,
+    [runId],
+  );
+  // A message that is being decided at this moment is locked before its session, so it is not waited for: it is refused, and overwritten then.
+  await tx.query(
+    `update session_messages set body = jsonb_build_object('answer', ${wordlessAnswer(`(body -> 'answer')`)})
+      where command_id in (
+        select m.command_id from session_messages m
+         where m.decision is null and m.body ? 'answer' and m.session_id = (select session_id from runs where run_id = $1)
+           and exists (select 1 from agent_requests q where q.request_id = m.body #>> '{answer,requestId}' and q.run_id = $1)
+         for no key update skip locked)`,
+    [runId],
+  );
+}
+
 /** The state that a person's decision leads to, with what the driver is told. */
 function resolutionOf(answer: AnswerPayload): AgentRequestResolution {
   switch (answer.decision) {
@@ -93,7 +132,7 @@ export async function resolveByAnswer(
 ): Promise<{ readonly runId: string } | { readonly refused: 'unknown' | AgentRequestState }> {
   const request = await findAgentRequest(tx, sessionId, answer.requestId);
   if (request === undefined) return { refused: 'unknown' };
-  await tx.query('select 1 from runs where run_id = $1 for update', [request.runId]);
+  await tx.query('select 1 from runs where run_id = $1 for no key update', [request.runId]);
   const resolution = resolutionOf(answer);
   const resolved = await tx.query(
     `update agent_requests set state = $2, resolution = $3, resolved_at = now(), answer_command_id = $4

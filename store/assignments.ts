@@ -42,7 +42,7 @@ export async function loadAssignment(db: Queryable, runner: RunnerIdentity): Pro
     leaseExpiresAt: row.expires_at,
     heartbeatIntervalMs: heartbeatIntervalMs(row.lease_ms),
     threadId: row.thread_id,
-    commands: await listCommands(db, runner.runId, { afterSeq: 0, limit: mostCommands }),
+    commands: await listCommands(db, runner.runId, { afterSeq: 0, limit: mostCommands, forRunner: true }),
     resume: await loadResume(db, runner, run.executionPolicy.maxAttempts),
     grants: runner.epoch === 1 ? [] : await loadGrants(db, runner),
   };
@@ -65,7 +65,7 @@ async function loadResume(
 ): Promise<Resume | null> {
   const found = await db.query(
     `select a.end_failure_kind as failure_kind, a.end_reason as reason, ${isoTime('a.ended_at')} as ended_at, a.compact_next as compact,
-       case when a.counted then null when a.end_failure_kind like 'provider-%' then 'provider-limit' else 'person' end as parked,
+       case when a.counted then null when a.end_failure_kind is null then 'person' when a.end_failure_kind like 'provider-%' then 'provider-limit' end as parked,
        (select count(*)::int from attempts c where c.run_id = a.run_id and c.epoch < $2 and c.counted) as counted_before
      from attempts a where a.run_id = $1 and a.epoch = $2 - 1`,
     [runner.runId, runner.epoch],
@@ -90,11 +90,15 @@ const grantRowSchema = z.object({
   resolution: agentRequestResolutionSchema,
 });
 
-/** Answers to requests of earlier attempts that no agent was told. */
+/**
+ * Answers to requests of earlier attempts that no agent was told. One whose command a runner has acknowledged was told, whatever became of the event
+ * that says so: its agent asks anew, because what was approved may have been done.
+ */
 async function loadGrants(db: Queryable, runner: RunnerIdentity): Promise<Grant[]> {
   const found = await db.query(
-    `select request_id as "requestId", fingerprint, request ->> 'summary' as summary, resolution from agent_requests
+    `select request_id as "requestId", fingerprint, request ->> 'summary' as summary, resolution from agent_requests q
       where run_id = $1 and epoch < $2 and delivered_at is null and state in ('approved', 'denied', 'answered', 'timed-out')
+        and not exists (select 1 from commands c where c.command_id = q.answer_command_id and c.acknowledged_at is not null)
       order by request_id limit $3`,
     [runner.runId, runner.epoch, mostGrants],
   );

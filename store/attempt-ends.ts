@@ -5,6 +5,7 @@ import { closePendingRequests, expireDueRequests } from './agent-requests.js';
 import { appendEvents } from './events.js';
 import { refreshPauseClock } from './pause-clock.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
+import { freeAttempt } from './retry-facts.js';
 import { currentAttemptRow, lockSessionAndRun } from './run-lock.js';
 
 /** How an attempt ended that is not the end of its run: it is tried again, or the turn is parked. */
@@ -80,7 +81,8 @@ const lostKinds: readonly (RunFailureKind | null)[] = [
 async function storeEnd(tx: Transaction, end: EndedAttempt): Promise<void> {
   const { runId, epoch, park } = end;
   await tx.query(
-    `update attempts set ended_at = now(), end_failure_kind = $3, end_reason = $4, counted = $5, compact_next = $6
+    `update attempts a set ended_at = now(), end_failure_kind = $3, end_reason = $4, compact_next = $6,
+       counted = $5 and not ($3 is not distinct from 'runner-lost' and ${freeAttempt('a')})
       where run_id = $1 and epoch = $2`,
     [runId, epoch, end.failureKind, end.reason, end.counted, end.compactNext],
   );
@@ -131,7 +133,7 @@ export async function lookAtPark(
   { runId, epoch }: { readonly runId: string; readonly epoch: number },
 ): Promise<ParkLook> {
   return withTransaction(pool, async (tx) => {
-    await tx.query('select 1 from runs where run_id = $1 for update', [runId]);
+    await tx.query('select 1 from runs where run_id = $1 for no key update', [runId]);
     const leftMs = (column: string) => `(extract(epoch from ${column} - clock_timestamp()) * 1000)::float8`;
     const found = await tx.query(
       `select r.terminal_status is not null as terminal, r.current_epoch, r.cancel_requested_at is not null as cancelled,

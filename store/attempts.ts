@@ -52,7 +52,7 @@ export async function prepareAttempt(
 ): Promise<PreparedAttempt> {
   const row = await tx.query(
     `select session_id, tenant_id, backend_profile, launcher, execution_policy, current_epoch, prompt_command_id
-       from runs where run_id = $1 for update`,
+       from runs where run_id = $1 for no key update`,
     [runId],
   );
   const run = runRowSchema.parse(row.rows[0]);
@@ -136,7 +136,7 @@ async function takeIdleRunner(
        select n.job_name from runners n join leases l using (job_name)
         where n.session_id = $1 and n.state = 'idle' and n.fingerprint = $4 and n.runner_id is not null
           and n.expires_at > now() + $5 * interval '1 millisecond' and l.expires_at > now()
-        order by n.updated_at desc limit 1 for update of n),
+        order by n.updated_at desc limit 1 for no key update of n),
      others as (
        update runners set state = 'closing', updated_at = now()
         where session_id = $1 and state = 'idle' and job_name not in (select job_name from fitting))

@@ -25,7 +25,7 @@ type AttemptRow = z.infer<typeof attemptSchema>;
  */
 export async function claim(pool: Pool, runner: RunnerIdentity, leaseMs: number): Promise<AssignmentFacts> {
   return withTransaction(pool, async (tx) => {
-    await tx.query('select 1 from runs where run_id = $1 for update', [runner.runId]);
+    await tx.query('select 1 from runs where run_id = $1 for no key update', [runner.runId]);
     const found = await tx.query(
       `select r.terminal_status, r.current_epoch, a.claimed_by, a.claim_deadline_at > now() as in_time, a.outcome, a.mode,
          n.state as runner_state, n.runner_id

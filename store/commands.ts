@@ -4,8 +4,8 @@ import { AgentRunError } from '../contract/errors.js';
 import { isTerminalState } from '../contract/states.js';
 import { appendEvents } from './events.js';
 import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
-import { commandColumns, parseCommand } from './records.js';
-import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
+import { commandColumns, parseCommand, runnerCommandColumns } from './records.js';
+import { lockRunForRunner, type RunnerIdentity, requireCurrent } from './runner-identity.js';
 
 /** @throws AgentRunError `not-found`, also for a command of another tenant. */
 export async function getCommand(
@@ -22,36 +22,70 @@ export async function getCommand(
   return parseCommand(found.rows[0]);
 }
 
+/**
+ * A command as the runner that holds its run sees it: whole, and in its state of now.
+ *
+ * @throws AgentRunError `fenced`; `not-found`, also for a command of another run.
+ */
+export async function getRunnerCommand(
+  db: Queryable,
+  runner: RunnerIdentity,
+  commandId: string,
+): Promise<CommandRecord> {
+  const found = await db.query(
+    `select ${runnerCommandColumns} from commands c where c.command_id = $1 and c.run_id = $2`,
+    [commandId, runner.runId],
+  );
+  // After the look: what was found belongs to a runner that is current still.
+  await requireCurrent(db, runner);
+  if (found.rows.length === 0) throw notOfRun(runner.runId, commandId);
+  return parseCommand(found.rows[0]);
+}
+
+const notOfRun = (runId: string, commandId: string) =>
+  new AgentRunError('not-found', `command ${commandId} is not one of run ${runId}`);
+
+/** Which commands of a run; `forRunner`: for the runner that holds it, with the words of answers. */
+export interface CommandRange {
+  readonly afterSeq: number;
+  readonly limit: number;
+  readonly forRunner?: boolean;
+}
+
 /** Commands of a run in order, after `afterSeq`. */
 export async function listCommands(
   db: Queryable,
   runId: string,
-  page: { readonly afterSeq: number; readonly limit: number },
+  page: CommandRange,
 ): Promise<CommandRecord[]> {
   const found = await db.query(
-    `select ${commandColumns} from commands c where c.run_id = $1 and c.seq > $2 order by c.seq limit $3`,
+    `select ${columnsFor(page)} from commands c where c.run_id = $1 and c.seq > $2 order by c.seq limit $3`,
     [runId, page.afterSeq, page.limit],
   );
   return found.rows.map(parseCommand);
 }
 
-const runStateSchema = z.object({
+const columnsFor = ({ forRunner }: CommandRange) =>
+  forRunner === true ? runnerCommandColumns : commandColumns;
+
+const pageRowSchema = z.object({
+  items: z.array(z.unknown()),
   cancelRequested: z.boolean(),
   cancelReason: z.string().nullable(),
   cancelDeadlineMs: z.number().nullable(),
   open: z.boolean(),
   currentEpoch: z.number(),
-  ended: z.boolean(),
 });
 
 /**
  * A page of commands with what else ends a runner's long poll: a cancel request, or the run no longer open. An attempt whose end is decided gets
- * none: an answer that it took now would let a command begin only to be killed; the next attempt gets it.
+ * none: an answer that it took now would let a command begin only to be killed; the next attempt gets it. One statement: commands and state are those of
+ * one moment, so that a runner that finds itself current may have the commands that it finds.
  */
 export async function readCommandPage(
   db: Queryable,
   runId: string,
-  page: { readonly afterSeq: number; readonly limit: number; readonly forRunner?: boolean },
+  page: CommandRange,
 ): Promise<{
   items: CommandRecord[];
   cancelRequested: boolean;
@@ -60,16 +94,19 @@ export async function readCommandPage(
   open: boolean;
   currentEpoch: number;
 }> {
-  const state = await db.query(
+  const found = await db.query(
     `select cancel_requested_at is not null as "cancelRequested", cancel_reason as "cancelReason",
        cancel_deadline_ms as "cancelDeadlineMs", is_open and terminal_status is null as open, current_epoch as "currentEpoch",
-       exists (select 1 from attempts a where a.run_id = r.run_id and a.epoch = r.current_epoch and a.ended_at is not null) as ended
-     from runs r where run_id = $1`,
-    [runId],
+       coalesce((
+         select jsonb_agg(to_jsonb(p) order by p.seq) from (
+           select ${columnsFor(page)} from commands c
+            where c.run_id = r.run_id and c.seq > $2 and not ($4 and a.ended_at is not null) order by c.seq limit $3) p), '[]') as items
+     from runs r left join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch where r.run_id = $1`,
+    [runId, page.afterSeq, page.limit, page.forRunner === true],
   );
-  if (state.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
-  const { ended, ...run } = runStateSchema.parse(state.rows[0]);
-  return { ...run, items: ended && page.forRunner === true ? [] : await listCommands(db, runId, page) };
+  if (found.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
+  const { items, ...state } = pageRowSchema.parse(found.rows[0]);
+  return { ...state, items: items.map(parseCommand) };
 }
 
 async function lockCommand(tx: Transaction, runId: string, commandId: string): Promise<CommandRecord> {
@@ -77,8 +114,7 @@ async function lockCommand(tx: Transaction, runId: string, commandId: string): P
     `select ${commandColumns} from commands c where c.command_id = $1 and c.run_id = $2 for update`,
     [commandId, runId],
   );
-  if (found.rows.length === 0)
-    throw new AgentRunError('not-found', `command ${commandId} is not one of run ${runId}`);
+  if (found.rows.length === 0) throw notOfRun(runId, commandId);
   return parseCommand(found.rows[0]);
 }
 
@@ -144,8 +180,15 @@ export async function finishCommand(
   });
 }
 
+/** A steer that was withdrawn. `sendable`: a runner may have fetched it before, and then its agent may get it all the same. */
+export interface WithdrawnSteer {
+  readonly command: CommandRecord;
+  readonly sendable: boolean;
+}
+
 /**
- * Withdraws a steer that no runner has taken yet; a repeat answers the same.
+ * Withdraws a steer that no runner has acknowledged; a repeat answers the same. Certain only as long as no runner has claimed the run: one that has may
+ * have fetched the steer and be about to send it. A runner looks at the record once more before it sends a steer that had to wait.
  *
  * @throws AgentRunError `conflict` when the agent has it already or it has ended differently.
  */
@@ -153,15 +196,18 @@ export async function cancelSteer(
   pool: Pool,
   command: CommandRecord,
   reason: string | undefined,
-): Promise<CommandRecord> {
+): Promise<WithdrawnSteer> {
   return withTransaction(pool, async (tx) => {
-    const run = await tx.query<{ current_epoch: number }>(
-      'select current_epoch from runs where run_id = $1 for update',
+    await tx.query('select 1 from runs where run_id = $1 for no key update', [command.runId]);
+    const run = await tx.query<{ current_epoch: number; claimed: boolean }>(
+      `select current_epoch, exists (select 1 from attempts a where a.run_id = r.run_id and a.claimed_by is not null) as claimed
+         from runs r where run_id = $1`,
       [command.runId],
     );
+    const { current_epoch: epoch = 0, claimed: sendable = true } = run.rows[0] ?? {};
     const now = await lockCommand(tx, command.runId, command.id);
     if (now.type !== 'steer') throw new AgentRunError('conflict', `an ${now.type} cannot be taken back`);
-    if (now.state === 'cancelled') return now;
+    if (now.state === 'cancelled') return { command: now, sendable };
     if (now.state !== 'pending') {
       throw new AgentRunError('conflict', `command ${command.id} cannot be cancelled: it is ${now.state}`);
     }
@@ -169,12 +215,12 @@ export async function cancelSteer(
       `update commands set state = 'cancelled', steer_delivery = 'rejected', finished_at = now() where command_id = $1`,
       [command.id],
     );
-    await appendEvents(tx, command.runId, run.rows[0]?.current_epoch ?? 0, [
+    await appendEvents(tx, command.runId, epoch, [
       {
         type: 'steer_delivery',
         payload: { commandId: command.id, delivery: 'rejected', reason: reason ?? 'cancelled by request' },
       },
     ]);
-    return lockCommand(tx, command.runId, command.id);
+    return { command: await lockCommand(tx, command.runId, command.id), sendable };
   });
 }

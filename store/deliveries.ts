@@ -57,6 +57,12 @@ export async function recordDeliveries(
       where run_id = $1 and status in ('pending', 'claimed') and exists (select 1 from delivered where type = 'turn')`,
     [runId, idsOf('delivered')],
   );
+  // Withdrawn, and yet in the thread: the record says what happened.
+  await tx.query(
+    `update commands set delivered_at = coalesce(delivered_at, now()), steer_delivery = 'delivered'
+      where run_id = $1 and command_id = any($2) and type = 'steer' and state = 'cancelled' and steer_delivery = 'rejected'`,
+    [runId, idsOf('delivered')],
+  );
   const rejected = idsOf('rejected');
   if (rejected.length === 0) return;
   await tx.query(

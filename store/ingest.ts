@@ -7,7 +7,7 @@ import { deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
 import { insertEvents } from './event-rows.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { quarantineLines } from './quarantine.js';
-import { recordRequestChanges, requestChangesIn } from './request-events.js';
+import { recordRequestChanges, recordTold, requestChangesIn } from './request-events.js';
 import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
 
 const logRowSchema = z.object({
@@ -42,10 +42,12 @@ export async function ingest(
 ): Promise<IngestResult> {
   return withTransaction(pool, async (tx) => {
     const told = sideEffectsOf(lines.map((line) => line.event));
-    if (told !== null) await tx.query('select 1 from runs where run_id = $1 for update', [runner.runId]);
+    if (told !== null)
+      await tx.query('select 1 from runs where run_id = $1 for no key update', [runner.runId]);
     const log = await lockLog(tx, runner);
     const accepted = log.log_epoch === runner.epoch ? log.last_producer_seq : 0;
     if (log.terminal || log.current_epoch !== runner.epoch || !log.mine) {
+      if (log.mine) await recordTold(tx, runner.runId, told?.requests?.resolved ?? []);
       return quarantine(tx, runner, lines, log, accepted);
     }
     const sorted = sortLines(lines, accepted);
@@ -153,7 +155,7 @@ async function store(
 
 /**
  * Keeps what an earlier attempt had accepted from its agent and could not send, uploaded by the runner that holds the run now (architecture.md 5):
- * all of it is late, none of it is lost. `accepted` counts what is new, `duplicate` what was in the log or in quarantine.
+ * all of it is late, none of it is lost. Of its effects one still counts: an answer that its agent was told is not given out again. `accepted` counts what is new, `duplicate` what was in the log or in quarantine.
  *
  * @throws AgentRunError `fenced`; `schema-invalid` when the epoch is not an earlier one.
  */
@@ -171,6 +173,8 @@ export async function ingestSpilled(
   }
   return withTransaction(pool, async (tx) => {
     await lockRunForRunner(tx, runner);
+    const told = requestChangesIn(lines.map((line) => line.event));
+    await recordTold(tx, runner.runId, told?.resolved ?? []);
     await lockLog(tx, runner);
     const accepted = await quarantineLines(tx, { runId: runner.runId, epoch }, 'fenced', lines);
     const lastAcceptedSeq = lines.reduce((highest, line) => Math.max(highest, line.seq), 0);

@@ -35,7 +35,7 @@ export async function loadLaunchFacts(
 export async function noteLaunched(db: Queryable, facts: LaunchFacts): Promise<void> {
   await db.query(
     // The run's row first, as a claim that comes at the same moment takes it.
-    `with locked as (select run_id from runs where run_id = $2 for update),
+    `with locked as (select run_id from runs where run_id = $2 for no key update),
      job as (
        update runner_jobs set phase = case when phase = 'creating' then 'starting' else phase end, updated_at = now()
         where job_id = $1 and run_id = (select run_id from locked) returning run_id, epoch)

@@ -4,7 +4,7 @@ import type { Launcher } from '../contract/runs.js';
 import type { AttemptSettings, PreparedAttempt } from './attempts.js';
 import { newId } from './new-id.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
-import { activateTurn, addCommand } from './run-rows.js';
+import { activateTurn, addCommand, insertRunLog } from './run-rows.js';
 
 /** The turn that a session has going on, for its workflow; `attempt` is set when this look activated it. */
 export interface ActiveTurn {
@@ -24,7 +24,7 @@ export async function nextTurn(
 ): Promise<ActiveTurn | null> {
   return withTransaction(pool, async (tx) => {
     const session = await tx.query<{ active_run_id: string | null }>(
-      'select active_run_id from sessions where session_id = $1 for update',
+      'select active_run_id from sessions where session_id = $1 for no key update',
       [sessionId],
     );
     if (session.rows.length === 0) return null;
@@ -100,6 +100,6 @@ async function copyRun(tx: Transaction, settings: AttemptSettings, fromRunId: st
        workspace, labels, metadata, traceparent from runs where run_id = $2`,
     [runId, fromRunId, settings.launcher],
   );
-  await tx.query('insert into run_log (run_id) values ($1)', [runId]);
+  await insertRunLog(tx, runId);
   return runId;
 }

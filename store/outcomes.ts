@@ -44,7 +44,7 @@ export async function storeOutcome(
       );
     }
     await tx.query(
-      'select 1 from sessions where session_id = (select session_id from runs where run_id = $1) for update',
+      'select 1 from sessions where session_id = (select session_id from runs where run_id = $1) for no key update',
       [runner.runId],
     );
     await lockRunForRunner(tx, runner);

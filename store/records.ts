@@ -36,13 +36,17 @@ export const runFrom = `runs r
   left join leases l on l.run_id = r.run_id and l.epoch = r.current_epoch`;
 export const parseRun = (row: unknown): RunRecord => runRecordSchema.parse(row);
 
-/** Select list of a command; alias `c`. */
-export const commandColumns = `
+const commandSelect = (payload: string) => `
   c.command_id as id, c.run_id as "runId", c.session_id as "sessionId", c.seq, c.type, c.state,
-  c.steer_delivery as "steerDelivery", c.payload, c.idempotency_key as "idempotencyKey",
+  c.steer_delivery as "steerDelivery", ${payload} as payload, c.idempotency_key as "idempotencyKey",
   c.next_command_id as "nextCommandId", ${isoTime('c.created_at')} as "createdAt",
   ${isoTime('c.acknowledged_at')} as "acknowledgedAt", ${isoTime('c.delivered_at')} as "deliveredAt",
   ${isoTime('c.finished_at')} as "finishedAt"`;
+/** Select list of a command; alias `c`. Of an answer only which request it is for and how it decides: its words may be secret. */
+export const commandColumns = commandSelect(`case when c.type = 'answer'
+  then jsonb_build_object('requestId', c.payload -> 'requestId', 'decision', c.payload -> 'decision') else c.payload end`);
+/** The same with the words of an answer: for the runner that holds the run, and nobody else. */
+export const runnerCommandColumns = commandSelect('c.payload');
 export const parseCommand = (row: unknown): CommandRecord => commandRecordSchema.parse(row);
 
 /** Select list of a session; alias `s`. */

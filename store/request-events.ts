@@ -4,6 +4,7 @@ import {
   type ProducedEvent,
 } from '../contract/events.js';
 import type { AgentRequestState } from '../contract/states.js';
+import { wordlessAnswer, wordlessResolution } from './agent-requests.js';
 import { refreshPauseClock } from './pause-clock.js';
 import type { Transaction } from './pool.js';
 import { storableJson } from './storable-json.js';
@@ -73,17 +74,33 @@ export async function recordRequestChanges(
         where q.request_id = n.request_id and q.run_id = $1 and q.state = 'pending' and n.resolution in ('no-channel', 'withdrawn')`,
       [runId, ...said],
     );
-    await tx.query(
-      `with told as (
-         update agent_requests q set delivered_at = now()
-           from unnest($2::text[], $3::text[]) as n(request_id, resolution)
-          where q.request_id = n.request_id and q.run_id = $1 and q.state = n.resolution and q.delivered_at is null
-            and q.state in ('approved', 'denied', 'answered', 'timed-out', 'no-channel')
-          returning q.answer_command_id)
-       update commands set state = 'completed', acknowledged_at = coalesce(acknowledged_at, now()), delivered_at = now(), finished_at = now()
-        where run_id = $1 and command_id in (select answer_command_id from told) and state in ('pending', 'acknowledged')`,
-      [runId, ...said],
-    );
+    await recordTold(tx, runId, resolved);
   }
   await refreshPauseClock(tx, runId);
+}
+
+/**
+ * Stores that the agent was told how its requests are resolved, where that agrees with the row; the words of the answers are not needed any more and
+ * are overwritten. Also for events that come too late for the log: an answer that was told is given to no other agent. The caller holds the lock of the
+ * run's row.
+ */
+export async function recordTold(
+  tx: Transaction,
+  runId: string,
+  resolved: RequestChanges['resolved'],
+): Promise<void> {
+  if (resolved.length === 0) return;
+  await tx.query(
+    `with told as (
+       update agent_requests q set delivered_at = now(), resolution = ${wordlessResolution('q.resolution')}
+         from unnest($2::text[], $3::text[]) as n(request_id, resolution)
+        where q.request_id = n.request_id and q.run_id = $1 and q.state = n.resolution and q.delivered_at is null
+          and q.state in ('approved', 'denied', 'answered', 'timed-out', 'no-channel')
+        returning q.answer_command_id)
+     update commands c set payload = ${wordlessAnswer('c.payload')},
+       state = case when c.state in ('pending', 'acknowledged') then 'completed' else c.state end,
+       acknowledged_at = coalesce(c.acknowledged_at, now()), delivered_at = coalesce(c.delivered_at, now()), finished_at = coalesce(c.finished_at, now())
+      where c.run_id = $1 and c.type = 'answer' and c.command_id in (select answer_command_id from told)`,
+    [runId, resolved.map(({ requestId }) => requestId), resolved.map(({ resolution }) => resolution)],
+  );
 }

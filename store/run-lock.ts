@@ -20,10 +20,10 @@ export type LockedRun = z.infer<typeof lockedRunSchema>;
 /** Locks session, then run, as every writer of both does. */
 export async function lockSessionAndRun(tx: Transaction, runId: string): Promise<LockedRun> {
   await tx.query(
-    'select 1 from sessions where session_id = (select session_id from runs where run_id = $1) for update',
+    'select 1 from sessions where session_id = (select session_id from runs where run_id = $1) for no key update',
     [runId],
   );
-  const row = await tx.query('select * from runs where run_id = $1 for update', [runId]);
+  const row = await tx.query('select * from runs where run_id = $1 for no key update', [runId]);
   return lockedRunSchema.parse(row.rows[0]);
 }
 

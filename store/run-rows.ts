@@ -42,8 +42,16 @@ export async function insertRun(
       options.deadlineAt ?? null,
     ],
   );
-  await tx.query('insert into run_log (run_id) values ($1)', [runId]);
+  await insertRunLog(tx, runId);
   return runId;
+}
+
+/** The rows of a run that every batch of its events writes: made with the run, so that no batch has to lock the run for their sake. */
+export async function insertRunLog(tx: Transaction, runId: string): Promise<void> {
+  await tx.query(
+    'with log as (insert into run_log (run_id) values ($1)) insert into run_projections (run_id) values ($1)',
+    [runId],
+  );
 }
 
 const jsonOrNull = (value: unknown) => (value === undefined ? null : JSON.stringify(value));

@@ -44,7 +44,7 @@ function fenceReason(row: unknown, runner: RunnerIdentity): string | undefined {
 export async function lockRunForRunner(tx: Transaction, runner: RunnerIdentity): Promise<void> {
   const found = await tx.query(
     `select ${attemptColumns} from runs r left join attempts a on a.run_id = r.run_id and a.epoch = $2
-      where r.run_id = $1 for update of r`,
+      where r.run_id = $1 for no key update of r`,
     [runner.runId, runner.epoch],
   );
   const reason = fenceReason(found.rows[0], runner);

@@ -32,7 +32,7 @@ export interface SendSituation {
  * locked in this order until the transaction ends, which makes the decision binding; without, it is advice (dry run).
  */
 export async function loadSendFacts(db: Queryable, sessionId: string, lock: boolean): Promise<SendSituation> {
-  const forUpdate = lock ? 'for update' : '';
+  const forUpdate = lock ? 'for no key update' : '';
   const sessions = await db.query(
     `select tenant_id, project_id, backend_profile, storage_kind, active_run_id
        from sessions where session_id = $1 ${forUpdate}`,

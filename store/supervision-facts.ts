@@ -41,6 +41,9 @@ const factsRowSchema = z.object({
   lastSeq: z.number(),
   lastEventType: z.string().nullable(),
 });
+/** Where the hard limit counts from: the first acknowledged turn, or before it the first claim of any attempt. Aliases: the run is `r`. */
+export const hardLimitStart =
+  'coalesce(r.started_at, (select min(f.claimed_at) from attempts f where f.run_id = r.run_id))';
 const milliseconds = (column: string) => `(extract(epoch from ${column}) * 1000)::float8`;
 
 /** The name of an attempt among many. */
@@ -59,7 +62,7 @@ export async function loadSupervisionFacts(
        r.current_epoch as "currentEpoch", r.execution_policy as policy,
        ${milliseconds('r.cancel_requested_at')} as "cancelRequestedAtMs", r.cancel_deadline_ms as "cancelDeadlineMs",
        ${milliseconds('r.deadline_at')} as "deadlineAtMs", ${milliseconds('r.created_at')} as "createdAtMs",
-       ${milliseconds('r.started_at')} as "startedAtMs", ${milliseconds('r.paused_since')} as "pausedSinceMs",
+       ${milliseconds(hardLimitStart)} as "startedAtMs", ${milliseconds('r.paused_since')} as "pausedSinceMs",
        r.paused_ms as "pausedMs", ${milliseconds('a.claim_deadline_at')} as "claimDeadlineMs",
        ${milliseconds('a.claimed_at')} as "claimedAtMs", ${milliseconds('a.first_event_at')} as "firstEventAtMs",
        ${milliseconds('a.first_output_at')} as "firstOutputAtMs", ${milliseconds('a.last_progress_at')} as "lastProgressAtMs",
@@ -73,7 +76,7 @@ export async function loadSupervisionFacts(
      left join run_log g on g.run_id = w.run_id
      left join leases l on l.run_id = w.run_id and l.epoch = w.epoch
      left join lateral (
-       select min(asked_at) filter (where state = 'pending') as waiting_since, max(resolved_at) as last_resolved_at
+       select min(asked_at) filter (where state = 'pending' and epoch = w.epoch) as waiting_since, max(resolved_at) as last_resolved_at
          from agent_requests where run_id = w.run_id) q on true`,
     [attempts.map(({ runId }) => runId), attempts.map(({ epoch }) => epoch)],
   );

@@ -2,7 +2,7 @@ import type { Outcome } from '../contract/commands.js';
 import type { RunFailureKind } from '../contract/failure-kinds.js';
 import { isTerminalState, type RunStatus } from '../contract/states.js';
 import { cancelGraceMs } from '../domain/supervision.js';
-import { closePendingRequests } from './agent-requests.js';
+import { closePendingRequests, forgetAnswers } from './agent-requests.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
 import { appendEvents } from './events.js';
 import { refreshPauseClock } from './pause-clock.js';
@@ -37,6 +37,8 @@ export async function writeAttempt(
       const first = await whatCameFirst(tx, run);
       if (first !== null)
         return { ...(await prepareAttempt(tx, settings, runId, run.current_epoch)), ...first };
+      // Asked by the former attempt after its end was stored: nobody waits for it.
+      await closePendingRequests(tx, runId, 'superseded');
     }
     const attempt = await prepareAttempt(tx, settings, runId, epoch);
     await endPark(tx, runId);
@@ -123,6 +125,7 @@ async function finishTurnIn(tx: Transaction, runId: string, asked: TurnEnd): Pro
     [runId, end.terminalStatus, end.failureKind, end.failureMessage],
   );
   await endCommands(tx, runId, end.terminalStatus);
+  await forgetAnswers(tx, runId);
   await tx.query(
     `update sessions set active_run_id = null, active_command_id = null, last_run_id = $2, last_command_id = $3,
          thread_id = coalesce($4, thread_id), last_activity_at = now(), updated_at = now()

@@ -120,14 +120,15 @@ function createLauncher(config: WorkerConfig): ProcessLauncher {
 
 /** What a runner was started with: another model, provider or build makes another fingerprint. */
 function fingerprints(config: WorkerConfig): (backendProfile: string) => string {
-  // The file's time stands for the credential's generation: a runner with a former key is not handed another turn.
-  const credentialGeneration = statSync(config.provider.keyFile).mtimeMs;
-  const { baseUrl, model } = config.provider;
-  return (backendProfile) =>
-    createHash('sha256')
+  const { baseUrl, model, keyFile } = config.provider;
+  return (backendProfile) => {
+    // The file's time stands for the credential's generation: a runner with a former key is not handed another turn.
+    const credentialGeneration = statSync(keyFile).mtimeMs;
+    return createHash('sha256')
       .update(JSON.stringify([backendProfile, baseUrl, model, packageRoot(), credentialGeneration]))
       .digest('hex')
       .slice(0, 32);
+  };
 }
 
 async function workflowBundle(tracing: Tracing): Promise<WorkflowBundleOption> {

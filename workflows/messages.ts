@@ -59,11 +59,14 @@ export interface TurnInput {
 /** A steer was stored for this turn: shows in the history, correctness never depends on it (architecture.md 4.1). */
 export const steerSignal = defineSignal<[{ readonly commandId: string }]>('steer');
 
-/**
- * Something that a turn which waits (for its next attempt, or parked) should look at: an answer, or a cancel by a newer message. Only a wake-up:
- * what it means is read from Postgres, and a slow look finds it without.
- */
-export const wakeSignal = defineSignal<[{ readonly commandId: string }]>('wake');
+/** Something that a turn should look at: an answer, or a cancel by a newer message. */
+export interface WakeUp {
+  readonly commandId: string;
+  /** The message has cancelled the turn: the request is stored, and what is under way ends as by {@link cancelUpdate}. */
+  readonly cancel?: true;
+}
+/** Only a wake-up: what it means is read from Postgres, and a slow look finds it without. */
+export const wakeSignal = defineSignal<[WakeUp]>('wake');
 
 export interface CancelRequest {
   readonly reason: string | null;
@@ -87,7 +90,8 @@ export interface QueueTaskInput {
 }
 export interface DispatchAnswer {
   readonly taskId: string;
-  readonly runId: string;
+  /** Null: the session refused the message and the task has failed. */
+  readonly runId: string | null;
   readonly commandId: string;
 }
 /** Dispatches a queue task: answers once its message is decided. A second dispatch answers the same. */

@@ -3,6 +3,7 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
+  patched,
   setCurrentDetails,
   setHandler,
   upsertSearchAttributes,
@@ -60,8 +61,9 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
       mustLook = true;
       return dispatched;
     } catch (error) {
-      // The next dispatch tries again.
+      // The next dispatch tries again, unless the task has ended. Former histories did not look.
       dispatching = undefined;
+      if (patched('failed-dispatch-looks')) mustLook = true;
       throw error;
     }
   }
@@ -70,15 +72,19 @@ export async function queueTaskWorkflow(input: QueueTaskInput): Promise<{ taskId
     show('dispatched');
     const message = await records.dispatchTask({ taskId });
     await announcements.sendToSession(message);
-    const task = await records.followTask({ taskId });
-    if (task.runId === null)
+    const { commandId } = message;
+    const { runId, terminal } = await records.followTask({ taskId });
+    if (runId === null) {
+      // The session refused the message: the task has failed, and who waits for the dispatch reads that.
+      if (terminal && patched('refused-dispatch-answers')) return { taskId, runId, commandId };
       throw ApplicationFailure.retryable(
         `the message of ${taskId} was decided and has no run`,
         'infra-failed',
       );
+    }
     show('running');
-    upsertSearchAttributes([{ key: runKey, value: task.runId }]);
-    return { taskId, runId: task.runId, commandId: message.commandId };
+    upsertSearchAttributes([{ key: runKey, value: runId }]);
+    return { taskId, runId, commandId };
   }
 
   for (;;) {

@@ -7,6 +7,7 @@ import {
   isCancellation,
   log,
   ParentClosePolicy,
+  patched,
   setCurrentDetails,
   setHandler,
   startChild,
@@ -69,17 +70,21 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
     if (decision === 'steer') told.push({ signal: 'steer', runId, commandId });
     if (decision === 'answer') told.push({ signal: 'wake', runId, commandId });
     if (decision !== 'turn') return;
-    if (decided.interrupts !== undefined) told.push({ signal: 'wake', runId: decided.interrupts, commandId });
+    if (decided.interrupts !== undefined)
+      told.push({ signal: 'wake', runId: decided.interrupts, commandId, cancel: true });
     // A decided turn needs no look; one that waits is found by the look after the end of the turn before it, and by this one.
     if (decided.queued) mustLook = true;
     else turns.push({ runId, launcher: decided.launcher, first: decided.first });
   }
 
   async function wakeTurns(): Promise<void> {
-    for (let one = told.shift(); one !== undefined; one = told.shift()) {
-      if (one.signal === 'wake') await tellTurn(one);
-    }
-    await condition(allHandlersFinished);
+    do {
+      for (let one = told.shift(); one !== undefined; one = told.shift()) {
+        if (one.signal === 'wake') await tellTurn(one);
+      }
+      await condition(allHandlersFinished);
+      // Decided while a turn was told or a handler waited for. Former histories left it untold.
+    } while (told.length > 0 && patched('all-turns-told-before-continue-as-new'));
   }
 
   const isFull = () => workflowInfo().continueAsNewSuggested || updates >= maxUpdates;
@@ -163,13 +168,15 @@ interface Told {
   readonly signal: 'steer' | 'wake';
   readonly runId: string;
   readonly commandId: string;
+  readonly cancel?: true;
 }
 
 /** What it is about is stored already, so a turn that has just ended loses nothing. */
-async function tellTurn({ signal, runId, commandId }: Told): Promise<void> {
-  const definition = signal === 'steer' ? steerSignal : wakeSignal;
+async function tellTurn({ signal, runId, ...what }: Told): Promise<void> {
+  const { commandId } = what;
+  const turn = getExternalWorkflowHandle(turnWorkflowId(runId));
   try {
-    await getExternalWorkflowHandle(turnWorkflowId(runId)).signal(definition, { commandId });
+    await (signal === 'steer' ? turn.signal(steerSignal, { commandId }) : turn.signal(wakeSignal, what));
   } catch (error) {
     log.info('the turn was over before it was told', { signal, runId, commandId, error: String(error) });
   }

@@ -12,7 +12,7 @@ import { runners, supervisor } from './activity-proxies.js';
 import { describeFailure, failureKindOf } from './failures.js';
 import { decideAsBefore } from './former-decision.js';
 import type { TurnState } from './turn-state.js';
-import { backOff, proveGone, waitParked } from './turn-waits.js';
+import { backOff, proveGone, type Stopped, waitParked } from './turn-waits.js';
 
 export type Finish = Extract<AttemptDecision, { kind: 'finish' }>;
 type Leave = { readonly kind: 'leave' };
@@ -27,6 +27,7 @@ export async function runAttempts(turn: TurnState): Promise<Finish | Leave> {
   if (opened === null) return leave;
   let step: Step;
   turn.attempt = opened.attempt;
+  if (opened.cancelRequested === true) turn.noteCancel();
   if (opened.between === undefined) step = await runAttempt(turn, opened.attempt);
   else step = await resumeBetween(turn, opened.attempt, opened.between);
   for (;;) {
@@ -51,6 +52,8 @@ export async function runAttempts(turn: TurnState): Promise<Finish | Leave> {
 interface Opened {
   readonly attempt: FirstAttempt;
   readonly between?: 'retry' | 'parked';
+  /** A cancel is stored. */
+  readonly cancelRequested?: true;
 }
 
 /** Where the run stands: told by who started the turn, else read. Null when it has ended. */
@@ -144,9 +147,8 @@ async function carryOut(
   if (after === 'completed') return completed;
   if (after === 'cancelled') return cancelled('cancelled by request', true);
   if (after === 'supervise') return { kind: 'same' };
-  const gone = await proveGone(turn, jobName, facts.hardLeftMs);
-  if (gone === 'cancelled') return cancelled('cancelled between two attempts', true);
-  if (gone === 'not-gone') return notGone(failureKind, jobName);
+  const stopped = await proveGone(turn, jobName, facts);
+  if (stopped !== 'gone') return notGone(stopped, failureKind, jobName);
   if (!isRetry) return afterPark(turn, epoch);
   await backOff(turn, delayMs);
   return { kind: 'next' };
@@ -160,9 +162,10 @@ async function resumeBetween(
 ): Promise<Step> {
   const facts = await turn.records.retryFacts({ runId: turn.input.runId, epoch: attempt.epoch });
   if (facts === null) return leave;
-  const gone = await proveGone(turn, attempt.jobName, facts.hardLeftMs);
-  if (gone === 'cancelled') return cancelled('cancelled between two attempts', true);
-  if (gone === 'not-gone') return notGone(null, attempt.jobName);
+  // Stored when no execution was there to be told. Former histories found it later.
+  if (facts.cancelRequested && patched('cancel-before-resume')) turn.noteCancel();
+  const stopped = await proveGone(turn, attempt.jobName, facts);
+  if (stopped !== 'gone') return notGone(stopped, null, attempt.jobName);
   return between === 'parked' ? afterPark(turn, attempt.epoch) : { kind: 'next' };
 }
 
@@ -202,13 +205,23 @@ const cancelled = (failureMessage: string, stopRunner: boolean): Finish => ({
   failureMessage,
 });
 
-const notGone = (failureKind: Finish['failureKind'], jobName: string): Finish => ({
-  kind: 'finish',
-  stopRunner: false,
-  terminalStatus: 'failed',
-  failureKind: failureKind ?? 'runner-lost',
-  failureMessage: `runner ${jobName} cannot be proven gone, so no other may open its thread: bring its node back or taint it out of service`,
-});
+/** The end of a turn whose former runner is not proven gone. */
+function notGone(
+  stopped: Exclude<Stopped, 'gone'>,
+  failureKind: Finish['failureKind'],
+  jobName: string,
+): Finish {
+  if (stopped === 'cancelled') return cancelled('cancelled between two attempts', true);
+  const isLate = stopped === 'deadline-exceeded';
+  const late = isLate ? 'the deadline of the turn has passed: ' : '';
+  return {
+    kind: 'finish',
+    stopRunner: false,
+    terminalStatus: 'failed',
+    failureKind: isLate ? stopped : (failureKind ?? 'runner-lost'),
+    failureMessage: `${late}runner ${jobName} cannot be proven gone, so no other may open its thread: bring its node back or taint it out of service`,
+  };
+}
 
 function final(verdict: SupervisionVerdict): FinalVerdict {
   return verdict.kind === 'wait' ? { kind: 'superseded' } : verdict;

@@ -31,7 +31,10 @@ export async function turnWorkflow(input: TurnInput): Promise<TurnResult> {
   setHandler(steerSignal, () => {
     turn.steers += 1;
   });
-  setHandler(wakeSignal, () => turn.wake());
+  setHandler(wakeSignal, ({ cancel }) => {
+    if (cancel === true) turn.noteCancel();
+    else turn.wake();
+  });
 
   const finish = await attemptsOf(turn);
   return CancellationScope.nonCancellable(async () => {

@@ -14,11 +14,12 @@ import {
   cancelSteer,
   finishCommand,
   getCommand,
+  getRunnerCommand,
   listCommands,
   readCommandPage,
 } from '../../store/commands.js';
 import { getRunResult } from '../../store/run-results.js';
-import { fenced, requireCurrent } from '../../store/runner-identity.js';
+import { fenced } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
 import { cancelRun, observeCancel } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
@@ -109,14 +110,16 @@ export function commandRoutes(deps: ApiDeps): Route[] {
     defineRoute({
       method: 'get',
       path: '/api/v1/runs/:runId/commands/:commandId',
-      summary: 'A command.',
+      summary: 'A command; with a run token as it stands for the runner that holds the run.',
       auth: { api: 'read', run: true },
       params: runCommandParams,
       query: ignored,
       body: ignored,
       data: commandRecordSchema,
       handle: async ({ params: { runId, commandId }, caller }) => {
-        if (caller.kind === 'run') await requireCurrent(pool, await runnerOf(deps, caller, runId));
+        if (caller.kind === 'run') {
+          return getRunnerCommand(pool, await runnerOf(deps, caller, runId), commandId);
+        }
         return commandOfRun(runId, commandId, tenantOf(caller));
       },
     }),
@@ -169,23 +172,28 @@ export function commandRoutes(deps: ApiDeps): Route[] {
     defineRoute({
       method: 'post',
       path: '/api/v1/commands/:commandId/cancel',
-      summary: 'Withdraws a steer that no runner has taken; of a prompt, asks for the end of its run.',
+      summary:
+        'Withdraws a steer that no runner has acknowledged (`withdrawal: unless-sent`: one may be about to send it); of a prompt, asks for the end of its run.',
       auth: { api: 'operate' },
       params: commandParams,
       query: ignored,
       body: cancelSchema,
-      data: commandRecordSchema.extend({ cancel: cancelObservationSchema }),
+      data: commandRecordSchema.extend({
+        cancel: cancelObservationSchema,
+        withdrawal: z.enum(['certain', 'unless-sent']).nullable(),
+      }),
       handle: async ({ params: { commandId }, body, caller, signal }) => {
         const command = await getCommand(pool, commandId, tenantOf(caller));
         if (command.type === 'turn') {
           const { cancel } = await cancelRun(deps, await getRun(pool, command.runId), body, signal);
-          return { ...(await getCommand(pool, commandId)), cancel };
+          return { ...(await getCommand(pool, commandId)), cancel, withdrawal: null };
         }
-        const withdrawn = await cancelSteer(pool, command, body.reason);
+        const { command: withdrawn, sendable } = await cancelSteer(pool, command, body.reason);
         notifier.notify('agentrun_run', command.runId);
         const { runStatus } = await observeCancel(deps, command.runId, true);
         return {
           ...withdrawn,
+          withdrawal: sendable ? ('unless-sent' as const) : ('certain' as const),
           cancel: { requested: command.state !== 'cancelled', observed: [], runStatus },
         };
       },

@@ -9,6 +9,7 @@ import { exitCodes } from '../exit-codes.js';
 import { UsageError } from '../explain-error.js';
 import { createOutput, type Output } from '../output.js';
 import { requestLines } from '../request-lines.js';
+import { readSecrets } from '../secret-input.js';
 import type { Run } from './run-command.js';
 
 const pageSchema = z.object({ items: z.array(agentRequestRecordSchema), nextCursor: z.string().nullable() });
@@ -39,7 +40,7 @@ export function addRequestCommands(program: Command, run: Run): void {
   program
     .command('answer')
     .description(
-      'answer a request of the agent: approve, approve-for-session, deny [why…], or the text of an answer',
+      'answer a request of the agent: approve, approve-for-session, deny [why…], or the text of an answer; secret answers are asked for, or read from stdin',
     )
     .argument('<sessionId>')
     .argument('<requestId>', 'req_…, as `requests` and `watch` show it')
@@ -90,11 +91,15 @@ async function answer(
   const access = findApi(output);
   const pending = await readRequests(access, sessionId, 'pending');
   const request = pending.find((candidate) => candidate.requestId === requestId);
+  const said = answerBody(request, words);
+  const byId = answersById(options.to);
+  const secrets = secretQuestions(request, said, byId);
+  const answers = { ...byId, ...(secrets.length === 0 ? {} : await readSecrets(secrets)) };
   // A request that is not there, or not pending, is the API's to refuse.
   const body = {
     answers: requestId,
-    ...answerBody(request, words),
-    ...(options.to.length === 0 ? {} : { questionAnswers: answersById(options.to) }),
+    ...said,
+    ...(Object.keys(answers).length === 0 ? {} : { questionAnswers: answers }),
     idempotencyKey: options.key ?? `cli-${randomUUID()}`,
   };
   const sent = await access.client.request(
@@ -124,6 +129,27 @@ function decisionsOf(request: Pick<AgentRequestRecord, 'kind' | 'questions'> | u
   if (request?.kind === 'elicitation') return request.questions.length === 0 ? ['approve', 'deny'] : ['deny'];
   return ['approve', 'approve-for-session', 'deny'];
 }
+
+/**
+ * The questions whose answers are read without being shown: a word of the command line stands in the shell's history and in the process list.
+ *
+ * @throws UsageError when a secret answer is among the words.
+ */
+export function secretQuestions(
+  request: Pick<AgentRequestRecord, 'kind' | 'questions'> | undefined,
+  said: ReturnType<typeof answerBody>,
+  byId: Readonly<Record<string, readonly string[]>>,
+): AgentRequestRecord['questions'] {
+  const secrets = (request?.questions ?? []).filter(({ secret }) => secret);
+  if (secrets.length === 0 || said.decision !== undefined) return [];
+  const given = secrets.find(({ id }) => Object.hasOwn(byId, id));
+  if (given !== undefined) throw secretInWords(`--to ${given.id}`);
+  if (said.prompt !== undefined) throw secretInWords('<answer>');
+  return secrets;
+}
+
+const secretInWords = (place: string) =>
+  new UsageError(`${place}: the answer is secret, leave it out: it is asked for, or read from stdin`);
 
 /** `id=text`, an id given twice has two answers. */
 export function answersById(pairs: readonly string[]): Record<string, string[]> {

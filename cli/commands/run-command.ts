@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { connectionHint } from '../api-access.js';
 import { type ErrorContext, explainError } from '../explain-error.js';
+import { escapeText, jsonLine } from '../terminal-text.js';
 
 /**
  * Runs a command's work and sets the exit code. An error is a line or two on stderr; with --json it is
@@ -14,8 +15,8 @@ export const runCommand: Run = async (command, work, context) => {
   } catch (error) {
     const { text, report, code } = explainError(error, { connectionHint, ...context });
     if (command.optsWithGlobals().json === true) {
-      process.stdout.write(`${JSON.stringify({ error: report })}\n`);
-    } else process.stderr.write(`${text}\n`);
+      process.stdout.write(`${jsonLine({ error: report })}\n`);
+    } else process.stderr.write(`${escapeText(text)}\n`);
     process.exitCode = code;
   }
 };

@@ -11,12 +11,14 @@ import type { AgentProcesses } from './agent-processes.js';
 export type SteerAnswer =
   /** The agent took it. Whether it is in the thread is told by a `user_message` event. */
   | { readonly answer: 'accepted' }
-  /** A turn runs that takes no messages (review, compaction). */
+  /** A turn runs that takes no messages (review, compaction), or not now (overload): the message was not taken and may be sent again. */
   | { readonly answer: 'notSteerable' }
   /** No turn runs: not begun, or just ended. */
   | { readonly answer: 'noActiveTurn' }
   /** The agent refuses this very message. */
-  | { readonly answer: 'rejected'; readonly reason: string };
+  | { readonly answer: 'rejected'; readonly reason: string }
+  /** No answer came, or one that says nothing about the message: it may be in the thread or not. Only the thread can tell. */
+  | { readonly answer: 'unknown' };
 
 /** How a turn ended. Only the driver's protocol can say so, never an exit code (agents.md 2.1, Exit). */
 export interface TurnEnd {
@@ -104,10 +106,13 @@ export interface AgentDriver {
   steer(messageId: string, payload: CommandPayload): Promise<SteerAnswer>;
   /** Hands the answer to a request of {@link DriverListener.onRequest} to the agent. One that nobody waits for any more is ignored. */
   answer(requestId: string, resolution: AgentRequestResolution): Promise<void>;
-  /** Asks the turn, or a `compact` that runs, to end; the end of a turn comes through the listener. Without an active turn it does nothing. */
-  interrupt(): Promise<void>;
-  /** Ends what the agent left running in the background. */
-  cleanUp(): Promise<void>;
+  /**
+   * Asks the turn, or a `compact` that runs, to end; the end of a turn comes through the listener. Answers whether the agent took it, or whether there
+   * was nothing to interrupt.
+   */
+  interrupt(): Promise<boolean>;
+  /** Ends what the agent left running in the background. Answers whether it is known to have ended. */
+  cleanUp(): Promise<boolean>;
   /** Kills the agent's processes at once. */
   kill(): void;
   /** Ends the agent in order, bounded. */

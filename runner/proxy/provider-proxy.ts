@@ -39,9 +39,9 @@ export interface ProviderProxyOptions {
   /** Models that may be asked for; any when it is left out. */
   readonly allowedModels?: readonly string[];
   readonly timings?: ProxyTimings;
-  /** Called once per forwarded request, before the agent can see the end of the answer. */
+  /** Called once per request to a model, before the agent can see the end of the answer. A look at the list of models is none. */
   readonly onObservation: (observation: ProxyObservation) => void;
-  /** Bytes of an answer passed: the model is at work. */
+  /** Bytes of a model's answer passed: it is at work. An error body and the list of models are no work. */
   readonly onProgress: () => void;
   readonly log: { warn(fields: Record<string, unknown>, message: string): void };
 }
@@ -167,6 +167,7 @@ export class ProviderProxy {
       timings: this.#options.timings ?? proxyTimings,
       onObservation: (observation) => this.#observed(path, observation),
       onProgress: () => {
+        if (path === modelsPath) return;
         this.#silences = 0;
         this.#options.onProgress();
       },
@@ -207,11 +208,10 @@ export class ProviderProxy {
   }
 
   #observed(path: string, observation: ProxyObservation): void {
-    // A look at the list of models says nothing about how a turn ended.
-    if (path !== modelsPath) {
-      if (observation.ended === 'upstream-silent') this.#silences += 1;
-      this.#lastObservation = observation;
-    }
+    // A look at the list of models says nothing about how a turn ended, and costs nothing.
+    if (path === modelsPath) return;
+    if (observation.ended === 'upstream-silent') this.#silences += 1;
+    this.#lastObservation = observation;
     this.#options.onObservation(observation);
   }
 

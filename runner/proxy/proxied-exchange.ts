@@ -42,7 +42,7 @@ export interface ProxiedExchangeOptions {
   readonly timings: ProxyTimings;
   /** Once, before the agent can see the end of the answer. */
   readonly onObservation: (observation: ProxyObservation) => void;
-  /** Bytes of the answer passed. */
+  /** Bytes of an answer passed; not those of an error. */
   readonly onProgress: () => void;
   readonly log: { warn(fields: Record<string, unknown>, message: string): void };
 }
@@ -149,14 +149,15 @@ export class ProxiedExchange {
   #answered(answer: IncomingMessage): void {
     const { silenceMs, clientMs } = this.#options.timings;
     const response = this.#response;
-    this.#status = answer.statusCode ?? 502;
+    const status = answer.statusCode ?? 502;
+    this.#status = status;
     this.#resetAtMs = resetTimeMs(answer.headers, Date.now());
     this.#observer = new ResponseObserver(answer.headers['content-type']);
     this.#provider.within(silenceMs);
-    response.writeHead(this.#status, answer.statusMessage, downstreamHeaders(answer.headers));
+    response.writeHead(status, answer.statusMessage, downstreamHeaders(answer.headers));
     response.flushHeaders();
     answer.on('data', (chunk: Buffer) => {
-      this.#options.onProgress();
+      if (status < 400) this.#options.onProgress();
       this.#observer.feed(chunk);
       // Told before the agent sees it: its turn may end on this very chunk.
       if (this.#observer.finished) this.#report('complete');
@@ -176,7 +177,7 @@ export class ProxiedExchange {
     });
     answer.on('end', () => {
       this.#provider.stop();
-      this.#observer.end(answer.statusCode ?? 502);
+      this.#observer.end(status);
       this.#report('complete');
       response.end();
     });

@@ -1,4 +1,5 @@
-import { ApiError, backoffMs, type ClientLog, errorLine, isRetryable, pause } from '../../client/index.js';
+import { ApiError, backoffMs, type ClientLog, errorLine, pause } from '../../client/index.js';
+import { isFinalRefusal } from './api-refusals.js';
 
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 5_000 };
 
@@ -41,7 +42,6 @@ export class Acknowledgements {
       try {
         return await this.#send(commandId);
       } catch (error) {
-        const status = error instanceof ApiError ? error.status : undefined;
         const delayMs = backoffMs(
           retryDelays,
           attempt,
@@ -51,8 +51,7 @@ export class Acknowledgements {
           { commandId, attempt, delayMs, ...errorLine(error) },
           'a command was not acknowledged',
         );
-        // A 401 passes with the next heartbeat's token; any other refusal stands.
-        if (!isRetryable(error) && status !== 401) return;
+        if (isFinalRefusal(error)) return;
         await pause(delayMs, signal);
       }
     }

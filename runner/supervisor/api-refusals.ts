@@ -1,4 +1,12 @@
 import { ApiError } from '../../client/index.js';
+import { requestFailureKinds } from '../../contract/failure-kinds.js';
+
+/** Words of the API for what the same request would be answered again. A 401 passes with the next heartbeat's token, 429 and 5xx by themselves. */
+const finalKinds: ReadonlySet<string> = new Set(
+  Object.entries(requestFailureKinds)
+    .filter(([, status]) => status < 500 && status !== 401 && status !== 429)
+    .map(([kind]) => kind),
+);
 
 /**
  * Whether the API itself says that this runner may not write for its run any more (architecture.md 5). An answer without our envelope is none of
@@ -7,4 +15,9 @@ import { ApiError } from '../../client/index.js';
  */
 export function isFencing(error: unknown): error is ApiError {
   return error instanceof ApiError && ['fenced', 'not-found', 'forbidden'].includes(error.failureKind);
+}
+
+/** Whether the API itself refused, in its own envelope, what would be refused again. Anything else is worth another try. */
+export function isFinalRefusal(error: unknown): error is ApiError {
+  return error instanceof ApiError && finalKinds.has(error.failureKind);
 }

@@ -56,6 +56,14 @@ export class AttemptLog {
     void this.folder.removeOthers();
   }
 
+  /** An answer that a former agent was told, or may have been, is not used twice, whatever the API heard of it. */
+  async unusedGrants(): Promise<Assignment['grants']> {
+    const { grants } = this.#options.assignment;
+    if (grants.length === 0) return grants;
+    const told = await this.folder.toldRequests();
+    return grants.filter((grant) => !told.has(grant.requestId));
+  }
+
   /** What former attempts left and the API would not take yet, once more. Bounded by its own few tries. */
   retryLeftovers(): Promise<void> {
     this.#leftovers = this.#leftovers.then(() => this.#uploadLeftovers());

@@ -23,7 +23,7 @@ export function attemptOutcome(
   threadId: string | null,
   redact: (text: string) => string,
 ): Outcome {
-  const clean = (text: string): string => redact(text).slice(0, maxMessageLength);
+  const clean = (text: string): string => storable(redact(text).slice(0, maxMessageLength));
   const ids = {
     ...(threadId === null ? {} : { threadId }),
     ...(end.turnId === null ? {} : { turnId: end.turnId }),
@@ -57,8 +57,14 @@ export function attemptOutcome(
   };
 }
 
+/** What Postgres stores and JSON can say: no NUL and no half of a surrogate pair, which a cut leaves too. */
+function storable(text: string): string {
+  return text.replaceAll('\u0000', '\uFFFD').replaceAll(/\p{Surrogate}/gu, '\uFFFD');
+}
+
 function cleanEvidence(provider: ProviderEvidence, redact: (text: string) => string): ProviderEvidence {
-  const word = (text: string | null): string | null => (text === null ? null : redact(text).slice(0, 200));
+  const word = (text: string | null): string | null =>
+    text === null ? null : storable(redact(text).slice(0, 200));
   return {
     ...provider,
     errorCode: word(provider.errorCode),

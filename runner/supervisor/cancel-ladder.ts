@@ -4,6 +4,7 @@ import type { AgentDriver, TurnEnd } from '../drivers/driver.js';
 
 /** The runner is deleted so long after the cancel request when its turn has not ended (contract: `cancelSchema`). */
 const defaultDeadlineMs = 15_000;
+const finalCleanUpMs = 2_000;
 
 /** How long each step of ending a turn may take, in milliseconds. */
 export interface LadderLimits {
@@ -41,32 +42,28 @@ export interface LadderOptions {
 }
 
 /**
- * Ends a turn step by step: interrupt, end of background terminals, kill of the process group. Each step that was taken is told, and the ladder ends
- * within the sum of its limits whatever the agent does.
+ * Ends a turn step by step: interrupt, end of background terminals, kill of the process group. Only what was done is told; an agent that does not do
+ * the one or the other is killed. The ladder ends within the sum of its limits whatever the agent does.
  */
 export async function endTurnByLadder(options: LadderOptions): Promise<void> {
   const { driver, ended, settle, limits, log } = options;
   const tell = options.onStep ?? (() => undefined);
   let over = false;
   const interrupted = driver();
+  let heard: Promise<boolean> | undefined;
   if (interrupted !== undefined) {
     tell('interrupt-sent');
-    interrupted.interrupt().then(
-      () => {
-        if (!over) tell('interrupt-answered');
-      },
-      (error: unknown) => log.warn({ ...errorLine(error) }, 'the turn was not interrupted'),
-    );
+    heard = answered(interrupted.interrupt(), log, 'the turn was not interrupted').then((done) => {
+      if (done && !over) tell('interrupt-answered');
+      return done;
+    });
   }
-  let gone = await within(ended, limits.interruptMs);
+  let gone = await endedBy(ended, heard, limits.interruptMs);
   if (gone) {
     const agent = driver();
     // An interrupt leaves shell commands running (agents.md 2.1).
     if (agent?.alive === true) {
-      gone = await within(agent.cleanUp(), limits.cleanUpMs).catch((error: unknown) => {
-        log.warn({ ...errorLine(error) }, 'background terminals were not cleaned');
-        return false;
-      });
+      gone = await cleanedUp(agent, limits.cleanUpMs, log);
       if (gone) tell('background-terminals-cleaned');
     }
   }
@@ -75,7 +72,7 @@ export async function endTurnByLadder(options: LadderOptions): Promise<void> {
     const agent = driver();
     agent?.kill();
     if (agent !== undefined) tell('process-group-killed');
-    await within(ended, limits.killMs);
+    await endedBy(ended, undefined, limits.killMs);
     settle();
   }
   over = true;
@@ -83,13 +80,50 @@ export async function endTurnByLadder(options: LadderOptions): Promise<void> {
   if ((await ended).status !== 'completed') tell('turn-cancelled');
 }
 
-/** Whether `promise` resolved within `limitMs`; its rejection is passed on. */
-async function within(promise: Promise<unknown>, limitMs: number): Promise<boolean> {
+/**
+ * After a turn that ended by itself: its shell commands may run on (agents.md 2.1), and between turns nothing of the agent's may. Short, because the API
+ * may have handed the next run over, for which nobody sends a heartbeat yet.
+ */
+export async function cleanUpOrKill(agent: AgentDriver | undefined, log: ClientLog): Promise<void> {
+  if (agent?.alive !== true || (await cleanedUp(agent, finalCleanUpMs, log))) return;
+  log.warn({ finalCleanUpMs }, 'the agent may have left something in the background: it is killed');
+  agent.kill();
+}
+
+/** Whether the agent says within `limitMs` that nothing of it is left in the background. */
+function cleanedUp(agent: AgentDriver, limitMs: number, log: ClientLog): Promise<boolean> {
+  return within(answered(agent.cleanUp(), log, 'background terminals were not cleaned'), limitMs);
+}
+
+/** Whether the turn ended within `limitMs`; false as soon as the interrupt is known to have failed. */
+function endedBy(
+  ended: Promise<TurnEnd>,
+  heard: Promise<boolean> | undefined,
+  limitMs: number,
+): Promise<boolean> {
+  return within(
+    new Promise((resolve) => {
+      void ended.then(() => resolve(true));
+      void heard?.then((done) => {
+        if (!done) resolve(false);
+      });
+    }),
+    limitMs,
+  );
+}
+
+/** What `work` answered; false, with a log line, when it failed. */
+function answered(work: Promise<boolean>, log: ClientLog, failure: string): Promise<boolean> {
+  return work.catch((error: unknown) => {
+    log.warn({ ...errorLine(error) }, failure);
+    return false;
+  });
+}
+
+/** Whether `work` answered true within `limitMs`. */
+async function within(work: Promise<boolean>, limitMs: number): Promise<boolean> {
   const waited = new AbortController();
-  const first = await Promise.race([
-    promise.then(() => true),
-    pause(limitMs, waited.signal).then(() => false),
-  ]);
+  const first = await Promise.race([work, pause(limitMs, waited.signal).then(() => false)]);
   waited.abort();
   return first;
 }

@@ -4,7 +4,7 @@ import type { ProducedEvent } from '../../contract/events.js';
 /** One event above this becomes a marker; the server's limit of a line is 1 MB (contract: `ingestLimits`). */
 const maxEventBytes = 900_000;
 /** Limits of one request, below the server's. */
-const maxBatchEvents = 900;
+export const maxBatchEvents = 900;
 const maxBatchBytes = 4_000_000;
 /** What may wait in memory while the API is away. */
 export const maxQueuedBytes = 64 * 1024 * 1024;

@@ -28,7 +28,7 @@ export class EventSpill implements EventJournal {
     this.#log = log;
     this.#maxBytes = maxBytes;
     try {
-      this.#file = openSync(path, 'w', 0o600);
+      this.#file = createFile(path);
     } catch (error) {
       this.#giveUp(error);
     }
@@ -55,7 +55,7 @@ export class EventSpill implements EventJournal {
   rewrite(lines: Iterable<string>): void {
     this.#guard((former) => {
       const fresh = `${this.#path}.new`;
-      this.#file = openSync(fresh, 'w', 0o600);
+      this.#file = createFile(fresh);
       this.#bytes = 0;
       closeSync(former);
       for (const line of lines) this.#write(`${line}\n`);
@@ -102,20 +102,28 @@ export class EventSpill implements EventJournal {
   }
 }
 
-/** The lines of a spill that were not marked as accepted. A line that was cut by the end of its writer is left out. Pure. */
-export function spilledLines(text: string): IngestLine[] {
-  let accepted = 0;
-  const bySeq = new Map<number, IngestLine>();
-  for (const line of text.split('\n')) {
-    const value = parseJson(line);
-    const mark = markSchema.safeParse(value).data;
-    if (mark !== undefined) accepted = Math.max(accepted, mark.accepted);
-    const event = ingestLineSchema.safeParse(value).data;
-    if (event !== undefined) bySeq.set(event.seq, event);
+/** A new file in the place of whatever stands there: nothing is written through a link. */
+function createFile(path: string): number {
+  rmSync(path, { force: true });
+  return openSync(path, 'wx', 0o600);
+}
+
+/**
+ * The lines of a spill that were not marked as accepted, in their order. `lines` is gone through twice, for the marks stand behind what they mark; at no
+ * time is more than a line in memory. One that was cut by the end of its writer is left out.
+ */
+export async function* spilledLines(lines: () => AsyncIterable<string>): AsyncGenerator<IngestLine> {
+  let last = 0;
+  for await (const line of lines()) {
+    const mark = line.startsWith('{"accepted"') ? markSchema.safeParse(parseJson(line)).data : undefined;
+    if (mark !== undefined) last = Math.max(last, mark.accepted);
   }
-  return [...bySeq.values()]
-    .filter((line) => line.seq > accepted)
-    .toSorted((one, other) => one.seq - other.seq);
+  for await (const line of lines()) {
+    const event = ingestLineSchema.safeParse(parseJson(line)).data;
+    if (event === undefined || event.seq <= last) continue;
+    last = event.seq;
+    yield event;
+  }
 }
 
 function parseJson(line: string): unknown {

@@ -1,8 +1,16 @@
-import { ApiError, backoffMs, type ClientLog, errorLine, isRetryable, pause } from '../../client/index.js';
+import {
+  ApiError,
+  backoffMs,
+  type ClientLog,
+  ConnectionError,
+  errorLine,
+  isRetryable,
+  pause,
+} from '../../client/index.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import type { IngestAnswer } from '../../contract/ingest.js';
-import { isFencing } from './api-refusals.js';
-import { type EventJournal, EventQueue } from './event-queue.js';
+import { isFencing, isFinalRefusal } from './api-refusals.js';
+import { type EventJournal, EventQueue, maxBatchEvents } from './event-queue.js';
 
 const requestTimeoutMs = 20_000;
 /** What the agent says within this time goes in one request: a watcher does not notice, and the store has half the work. */
@@ -25,8 +33,8 @@ export class EventUploader {
   readonly #waiting = new Set<() => void>();
   #running = false;
   #coalescing: NodeJS.Timeout | undefined;
-  /** Set to 1 while a refused batch is taken apart. */
-  #batchLimit: number | undefined;
+  /** Events of one request: 1 while a refused batch is taken apart, fewer than usual while the API is too slow for more. */
+  #batchLimit = maxBatchEvents;
   #conflicts = 0;
 
   constructor(options: {
@@ -95,6 +103,7 @@ export class EventUploader {
   async #drain(): Promise<void> {
     const stopped = this.#stopping.signal;
     await this.#after;
+    let slow = false;
     for (let failures = 0; !stopped.aborted; ) {
       const batch = this.#queue.batch(this.#batchLimit);
       if (batch === undefined) break;
@@ -102,12 +111,18 @@ export class EventUploader {
         const answer = await this.#send(batch.lines, requestTimeoutMs);
         failures = 0;
         this.#conflicts = 0;
-        this.#batchLimit = undefined;
+        this.#batchLimit = slow ? Math.min(maxBatchEvents, batch.count * 2) : maxBatchEvents;
+        slow = this.#batchLimit < maxBatchEvents;
         this.#queue.accepted(answer.lastAcceptedSeq);
       } catch (error) {
         failures += 1;
         if (this.#handleRefusal(error, batch.count)) continue;
         if (stopped.aborted) break;
+        // The first such answer may be chance; the next ones may be the size of what is asked.
+        if (failures > 1 && isOverload(error)) {
+          this.#batchLimit = Math.max(1, Math.floor(batch.count / 2));
+          slow = true;
+        }
         const delayMs = backoffMs(
           retryDelays,
           failures,
@@ -131,8 +146,9 @@ export class EventUploader {
       return true;
     }
     if (!(error instanceof ApiError) || isRetryable(error)) return false;
-    if (error.status === 409) return this.#realign(error);
-    if (error.status === 400 || error.status === 413 || error.status === 422) {
+    if (error.status === 409 && isFinalRefusal(error)) return this.#realign(error);
+    // Whatever stands before the API may have a limit of its own; any other word of it is not the API's.
+    if (error.status === 413 || (isFinalRefusal(error) && [400, 422].includes(error.status))) {
       if (count > 1) this.#batchLimit = 1;
       else this.#queue.replaceFirst(`refused by the API: ${error.message}`);
       this.#log.warn({ count, ...errorLine(error) }, 'the API refuses an event');
@@ -161,4 +177,10 @@ export class EventUploader {
   #wake(): void {
     for (const finish of this.#waiting) finish();
   }
+}
+
+/** No answer in time, or one that says that it would have been too late. */
+function isOverload(error: unknown): boolean {
+  if (error instanceof ConnectionError) return error.reason === 'timeout';
+  return error instanceof ApiError && (error.status === 503 || error.status === 504);
 }

@@ -1,6 +1,6 @@
 import { ApiError, backoffMs, type ClientLog, errorLine, pause } from '../../client/index.js';
 import type { Assignment } from '../../contract/runners.js';
-import { isFencing } from './api-refusals.js';
+import { isFinalRefusal } from './api-refusals.js';
 import { Heartbeat } from './heartbeat.js';
 import type { ManagerApi } from './manager-api.js';
 
@@ -54,8 +54,7 @@ export async function waitForNextRun(options: {
       } catch (error) {
         if (until.aborted) break;
         failures += 1;
-        if (isFencing(error) || (error instanceof ApiError && error.status === 409))
-          return { close: error.failureKind };
+        if (isFinalRefusal(error)) return { close: error.failureKind };
         const delayMs = backoffMs(
           retryDelays,
           failures,

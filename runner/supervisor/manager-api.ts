@@ -9,7 +9,7 @@ import {
   type RetryPolicy,
 } from '../../client/index.js';
 import { type AgentRequestResolution, expireAnswerSchema } from '../../contract/agent-requests.js';
-import type { Outcome } from '../../contract/commands.js';
+import { type CommandRecord, commandRecordSchema, type Outcome } from '../../contract/commands.js';
 import { type IngestAnswer, ingestAnswerSchema } from '../../contract/ingest.js';
 import {
   type Assignment,
@@ -28,7 +28,9 @@ import type { Redactor } from '../../infra/telemetry/redaction.js';
 /** How long the API may hold a long poll (architecture.md 5). */
 const longPollMs = 25_000;
 const longPollTimeoutMs = 40_000;
-/** Register and claim: about a minute in all; the claim timeout of the run is longer. */
+/** A look at one row. */
+const lookTimeoutMs = 5_000;
+/** Register and claim: waits of at most 69 s in all, and a request that hangs is given up after 30 s. */
 const startRetry: RetryPolicy = { attempts: 15, baseDelayMs: 100, maxDelayMs: 8_000 };
 
 export type LeaseAnswer = z.infer<typeof leaseAnswerSchema>;
@@ -169,6 +171,16 @@ export class RunApi {
       body: {},
       retry: noRetry,
     });
+  }
+
+  /** A command of this run as it stands now. */
+  command(commandId: string, signal: AbortSignal): Promise<CommandRecord> {
+    return this.#client.request(
+      commandRecordSchema,
+      'GET',
+      route('runs', this.#runId, 'commands', commandId),
+      { timeoutMs: lookTimeoutMs, signal, retry: noRetry },
+    );
   }
 
   /** What the record of a request says now that its time is over. */

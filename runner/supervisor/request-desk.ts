@@ -1,4 +1,4 @@
-import { ApiError, backoffMs, type ClientLog, errorLine, isRetryable, pause } from '../../client/index.js';
+import { ApiError, backoffMs, type ClientLog, errorLine, pause } from '../../client/index.js';
 import {
   type AgentRequest,
   type AgentRequestResolution,
@@ -8,7 +8,7 @@ import {
 import type { CommandRecord } from '../../contract/commands.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import type { Grant } from '../../contract/runners.js';
-import { isFencing } from './api-refusals.js';
+import { isFinalRefusal } from './api-refusals.js';
 
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 5_000 };
 /** What a timer can count. */
@@ -17,12 +17,12 @@ const longestTimerMs = 2 ** 31 - 1;
 const expiryMarginMs = 100;
 
 export interface RequestDeskOptions {
-  /** Answers that were given while no runner waited; each is used once. */
-  readonly grants: readonly Grant[];
   /** Whether a person may be asked at all (the run's approval policy). */
   readonly asks: boolean;
   /** After so long the API is asked to expire a request; 0: never. */
   readonly timeoutMs: number;
+  /** Writes down, durably, that the agent is about to be told the answer to this request: it may act on it at once. */
+  readonly remember: (requestId: string) => Promise<void>;
   readonly answer: (requestId: string, resolution: AgentRequestResolution) => Promise<void>;
   readonly emit: (event: ProducedEvent) => void;
   readonly acknowledge: (commandId: string) => void;
@@ -38,7 +38,7 @@ export interface RequestDeskOptions {
  */
 export class RequestDesk {
   readonly #options: RequestDeskOptions;
-  readonly #grants: Grant[];
+  readonly #grants: Grant[] = [];
   readonly #open = new Map<string, AbortController>();
   /** Told to the agent, or on the way: an answer that comes again is only acknowledged. */
   readonly #answered = new Set<string>();
@@ -46,7 +46,11 @@ export class RequestDesk {
 
   constructor(options: RequestDeskOptions) {
     this.#options = options;
-    this.#grants = [...options.grants];
+  }
+
+  /** Answers that were given while no runner waited; each is used once. */
+  grant(grants: readonly Grant[]): void {
+    this.#grants.push(...grants);
   }
 
   /** Whether the agent waits for a person. */
@@ -128,9 +132,11 @@ export class RequestDesk {
     this.#open.delete(requestId);
     this.#answered.add(requestId);
     try {
+      // From here on the agent may have acted on it, whatever the API hears: the next attempt must not use the same answer again.
+      if (resolution.resolution !== 'no-channel') await this.#options.remember(how.toldAs ?? requestId);
       await this.#options.answer(requestId, resolution);
     } catch (error) {
-      // The agent is gone, or will be: the answer is not marked as delivered, so the next attempt gets it.
+      // The agent is gone, or will be. Whether it heard is not known, so the next attempt's agent asks anew.
       this.#options.log.warn({ requestId, ...errorLine(error) }, 'the agent was not told the answer');
       return;
     }
@@ -164,18 +170,17 @@ export class RequestDesk {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        // Not found and conflict pass too: the question itself may still be on its way to the record.
-        const mayPass =
-          isRetryable(error) || (error instanceof ApiError && [401, 404, 409].includes(error.status));
-        if (isFencing(error) && error.failureKind === 'fenced')
+        if (error instanceof ApiError && error.failureKind === 'fenced')
           return onFenced(`expire: ${error.failureKind}`);
+        // Not found and conflict pass: the question itself may still be on its way to the record.
+        const final = isFinalRefusal(error) && !['not-found', 'conflict'].includes(error.failureKind);
         const delayMs = backoffMs(
           retryDelays,
           attempt,
           error instanceof ApiError ? error.retryAfterSeconds : undefined,
         );
         log.warn({ requestId, attempt, delayMs, ...errorLine(error) }, 'the request was not expired');
-        if (!mayPass) return;
+        if (final) return;
         await pause(delayMs + 100, signal);
       }
     }

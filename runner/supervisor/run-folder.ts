@@ -1,13 +1,35 @@
 import { constants, mkdirSync } from 'node:fs';
-import { open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readdir, rename, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type ClientLog, errorLine } from '../../client/index.js';
+import { ingestLimits } from '../../contract/ingest.js';
+import { LineSplitter } from '../line-splitter.js';
 
-const ledgerSchema = z.object({ runId: z.string(), epoch: z.number().int(), threadId: z.string().min(1) });
+const ledgerSchema = z.object({
+  runId: z.string(),
+  epoch: z.number().int(),
+  threadId: z.string().min(1),
+  /** The prompt was about to be given to an agent that keeps no ids of messages. */
+  handedOver: z.boolean().optional(),
+});
+const toldSchema = z.object({ requestId: z.string() });
 const maxLedgerBytes = 10_000;
+/** Some ten thousand answers. */
+const maxToldBytes = 1_000_000;
+const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const appendFlags =
+  constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const toldName = 'told.ndjson';
+const maxSpillLineBytes = ingestLimits.lineBytes + 1_000;
 /** What runs that are over have left is looked at by nobody; it is kept a day for people. */
 const keepOthersMs = 24 * 3_600_000;
+
+/** What the newest attempt that opened a thread wrote down. */
+export interface RememberedThread {
+  readonly threadId: string;
+  readonly handedOver: boolean;
+}
 
 /**
  * The folder of one run in the supervisor's part of the session's volume: what attempt N leaves for attempt N+1 (architecture.md 7). Files are 0600,
@@ -40,40 +62,57 @@ export class RunFolder {
     await this.#attempt('tidied', async () => {
       for (const name of await readdir(this.#parent)) {
         const path = join(this.#parent, name);
-        if (name === this.#runId || Date.now() - (await stat(path)).mtimeMs < keepOthersMs) continue;
+        if (name === this.#runId || Date.now() - (await lstat(path)).mtimeMs < keepOthersMs) continue;
         this.#log.warn({ path }, 'removed what a former run left');
         await rm(path, { recursive: true, force: true });
       }
     });
   }
 
-  /** Writes down the thread, durably, before its prompt is sent: the API may be away at that moment. */
-  async rememberThread(epoch: number, threadId: string): Promise<void> {
+  /**
+   * Writes down the thread, durably, before its prompt is sent: the API may be away at that moment. `handedOver` says that the prompt itself is about
+   * to be given to an agent that cannot tell later whether it had it.
+   */
+  async rememberThread(
+    epoch: number,
+    threadId: string,
+    { handedOver = false }: { readonly handedOver?: boolean } = {},
+  ): Promise<void> {
     await this.#attempt('written', async () => {
       const path = join(this.#path, 'thread.json');
-      const file = await open(`${path}.new`, 'w', 0o600);
-      try {
-        await file.writeFile(`${JSON.stringify({ runId: this.#runId, epoch, threadId })}\n`);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
-      await rename(`${path}.new`, path);
-      const folder = await open(this.#path, 'r');
-      try {
-        await folder.sync();
-      } finally {
-        await folder.close();
-      }
+      const fresh = `${path}.new`;
+      await rm(fresh, { force: true });
+      const ledger = { runId: this.#runId, epoch, threadId, ...(handedOver ? { handedOver } : {}) };
+      await writeDurably(await open(fresh, 'wx', 0o600), `${JSON.stringify(ledger)}\n`);
+      await rename(fresh, path);
+      await this.#syncFolder();
     });
   }
 
   /** The thread of the newest attempt that had one; null when there was none. */
-  async rememberedThread(): Promise<string | null> {
-    const text = await this.read(join(this.#path, 'thread.json'), maxLedgerBytes);
+  async rememberedThread(): Promise<RememberedThread | null> {
+    const text = await this.#read('thread.json', maxLedgerBytes);
     if (text === undefined) return null;
     const ledger = ledgerSchema.safeParse(parseJson(text)).data;
-    return ledger?.runId === this.#runId ? ledger.threadId : null;
+    if (ledger?.runId !== this.#runId) return null;
+    return { threadId: ledger.threadId, handedOver: ledger.handedOver === true };
+  }
+
+  /** Writes down, durably, that the agent is about to be told the answer to a request. */
+  async rememberTold(requestId: string): Promise<void> {
+    await this.#attempt('written', async () => {
+      const file = await open(join(this.#path, toldName), appendFlags, 0o600);
+      // The line break first: a line that was cut by the end of its writer spoils no other.
+      await writeDurably(file, `\n${JSON.stringify({ requestId })}\n`);
+      await this.#syncFolder();
+    });
+  }
+
+  /** The requests whose answers an agent of this run was told, or may have been. */
+  async toldRequests(): Promise<ReadonlySet<string>> {
+    const text = await this.#read(toldName, maxToldBytes);
+    const entries = (text ?? '').split('\n').map((line) => toldSchema.safeParse(parseJson(line)).data);
+    return new Set(entries.flatMap((entry) => (entry === undefined ? [] : [entry.requestId])));
   }
 
   /** Epochs before `epoch` that left events behind, oldest first. */
@@ -85,13 +124,37 @@ export class RunFolder {
       .toSorted((one, other) => one - other);
   }
 
-  /** Content of a regular file, at most `maxBytes`; undefined when there is none or it is larger. */
-  async read(path: string, maxBytes: number): Promise<string | undefined> {
+  /**
+   * The lines of a regular file of at most `maxBytes`, one at a time; those longer than any of ours are left out.
+   *
+   * @throws Error when there is none, it is larger, or it cannot be read.
+   */
+  async *lines(path: string, maxBytes: number): AsyncGenerator<string> {
+    const file = await openRegular(path, maxBytes);
     try {
-      const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      let found: string[] = [];
+      const splitter = new LineSplitter({
+        maxLineBytes: maxSpillLineBytes,
+        onLine: (line) => found.push(line),
+        onOversized: (bytes) => this.#log.warn({ path, bytes }, 'a line of the run is too long'),
+      });
+      for await (const chunk of file.createReadStream({ autoClose: false })) {
+        if (Buffer.isBuffer(chunk)) splitter.feed(chunk);
+        yield* found;
+        found = [];
+      }
+      splitter.feed(Buffer.from('\n'));
+      yield* found;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #read(name: string, maxBytes: number): Promise<string | undefined> {
+    const path = join(this.#path, name);
+    try {
+      const file = await openRegular(path, maxBytes);
       try {
-        const { size } = await file.stat();
-        if (size > maxBytes) throw new Error(`${size} bytes are more than ${maxBytes}`);
         return await file.readFile('utf8');
       } finally {
         await file.close();
@@ -109,9 +172,18 @@ export class RunFolder {
   /** The run is over, as far as this runner knows: the thread is in the API's record. What was not uploaded stays. */
   async close(): Promise<void> {
     await this.#attempt('removed', async () => {
-      await rm(join(this.#path, 'thread.json'), { force: true });
+      await Promise.all(['thread.json', toldName].map((name) => rm(join(this.#path, name), { force: true })));
       await rmdir(this.#path).catch(() => undefined);
     });
+  }
+
+  async #syncFolder(): Promise<void> {
+    const folder = await open(this.#path, 'r');
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
   }
 
   async #attempt(what: string, act: () => Promise<void>): Promise<void> {
@@ -120,6 +192,29 @@ export class RunFolder {
     } catch (error) {
       this.#log.warn({ path: this.#path, ...errorLine(error) }, `the folder of the run was not ${what}`);
     }
+  }
+}
+
+/** Only a file of this very path: a link is not followed, and a pipe that somebody put there is not waited for. */
+async function openRegular(path: string, maxBytes: number): Promise<FileHandle> {
+  const file = await open(path, readFlags);
+  try {
+    const found = await file.stat();
+    if (!found.isFile()) throw new Error('it is no regular file');
+    if (found.size > maxBytes) throw new Error(`${found.size} bytes are more than ${maxBytes}`);
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function writeDurably(file: FileHandle, text: string): Promise<void> {
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

@@ -12,7 +12,7 @@ import type { AgentHostConnection } from './agent-host-connection.js';
 import { AttemptLog } from './attempt-log.js';
 import { reportAttempt } from './attempt-report.js';
 import { BootSteps } from './boot-steps.js';
-import { cancelLimits, endTurnByLadder, type LadderLimits } from './cancel-ladder.js';
+import { cancelLimits, cleanUpOrKill, endTurnByLadder, type LadderLimits } from './cancel-ladder.js';
 import { CommandFeed } from './command-feed.js';
 import type { DriverHost } from './driver-host.js';
 import { Heartbeat, selfFenceMs } from './heartbeat.js';
@@ -113,15 +113,16 @@ export class ServedRun implements DriverListener {
     });
     this.#steers = new SteerQueue({
       steer: (id, payload) => this.#driver?.steer(id, payload) ?? Promise.resolve({ answer: 'noActiveTurn' }),
+      stateOf: async (id, signal) => (await api.command(id, signal)).state,
       onAccepted: (id) => this.#acknowledgements.add(id),
       onRejected: (id, reason) =>
         this.onEvent({ type: 'steer_delivery', payload: { commandId: id, delivery: 'rejected', reason } }),
       log,
     });
     this.#requests = new RequestDesk({
-      grants: assignment.grants,
       asks: policy.approvalPolicy !== 'never',
       timeoutMs: policy.approvalTimeoutMs,
+      remember: (requestId) => this.#attemptLog.folder.rememberTold(requestId),
       answer: (requestId, resolution) =>
         this.#driver?.answer(requestId, resolution) ?? Promise.reject(new Error('there is no agent')),
       emit: (event) => this.onEvent(event),
@@ -173,6 +174,8 @@ export class ServedRun implements DriverListener {
 
   onEvent(event: ProducedEvent): void {
     this.#attemptLog.events.add(event);
+    const messageId = event.type === 'user_message' ? event.payload.commandId : undefined;
+    if (typeof messageId === 'string') this.#steers.seen(messageId);
   }
 
   onActivity(): void {
@@ -203,8 +206,10 @@ export class ServedRun implements DriverListener {
     try {
       const boot = new BootSteps(this.#progress);
       this.#driver = await boot.run('starting-agent', () => this.#options.drivers.ready());
+      const grants = await this.#attemptLog.unusedGrants();
+      this.#requests.grant(grants);
       const end = await openTurn({
-        assignment: this.#assignment,
+        assignment: { ...this.#assignment, grants },
         driver: this.#driver,
         folder: this.#attemptLog.folder,
         events: this.#attemptLog.events,
@@ -236,6 +241,8 @@ export class ServedRun implements DriverListener {
   }
 
   async #report(end: TurnEnd): Promise<ReportResult> {
+    // Beside the report: the next turn waits for both.
+    const clean = this.#cleanedUp ? undefined : cleanUpOrKill(this.#driver, this.#log);
     const result = await reportAttempt(end, {
       ...this.#options,
       api: this.#api,
@@ -255,8 +262,7 @@ export class ServedRun implements DriverListener {
     // A beat after the outcome would be refused as fenced, although nobody took the run away.
     this.#heartbeat.stop();
     if (result === 'idle' || result === 'closing') await this.#attemptLog.reported();
-    // An interrupt leaves shell commands running (agents.md 2.1); between turns nothing of the agent's may.
-    if (!this.#cleanedUp) await this.#options.drivers.driver.cleanUp();
+    await clean;
     return this.#fencedBy === undefined ? result : 'fenced';
   }
 

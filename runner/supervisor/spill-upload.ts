@@ -1,5 +1,13 @@
-import { ApiError, backoffMs, type ClientLog, errorLine, isRetryable, pause } from '../../client/index.js';
+import {
+  ApiError,
+  backoffMs,
+  type ClientLog,
+  ConnectionError,
+  errorLine,
+  pause,
+} from '../../client/index.js';
 import type { IngestLine } from '../../contract/ingest.js';
+import { isFinalRefusal } from './api-refusals.js';
 import { maxSpillBytes, spilledLines } from './event-spill.js';
 import type { RunFolder } from './run-folder.js';
 
@@ -28,27 +36,27 @@ export async function uploadSpills(options: SpillUploadOptions): Promise<void> {
   for (const former of await folder.spilledEpochs(epoch)) {
     if (signal.aborted) return;
     const path = folder.spillPath(former);
-    const text = await folder.read(path, maxSpillBytes * 2);
-    if (text === undefined) continue;
-    const lines = spilledLines(text);
+    let events = 0;
     try {
-      for (const batch of batches(lines)) await sendBatch(former, batch, options);
+      for await (const batch of batches(spilledLines(() => folder.lines(path, maxSpillBytes * 2)))) {
+        await sendBatch(former, batch, options);
+        events += batch.length;
+      }
     } catch (error) {
-      log.warn(
-        { spilledEpoch: former, events: lines.length, ...errorLine(error) },
-        'a spill was not uploaded',
-      );
-      return;
+      log.warn({ spilledEpoch: former, events, ...errorLine(error) }, 'a spill was not uploaded to its end');
+      // A file that cannot be read says nothing of the others; an API that does not take one now does.
+      if (error instanceof ApiError || error instanceof ConnectionError) return;
+      continue;
     }
-    log.warn({ spilledEpoch: former, events: lines.length }, 'uploaded what a former attempt left');
+    log.warn({ spilledEpoch: former, events }, 'uploaded what a former attempt left');
     await folder.remove(path);
   }
 }
 
-function* batches(lines: readonly IngestLine[]): Generator<IngestLine[]> {
+async function* batches(lines: AsyncIterable<IngestLine>): AsyncGenerator<IngestLine[]> {
   let batch: IngestLine[] = [];
   let bytes = 0;
-  for (const line of lines) {
+  for await (const line of lines) {
     const size = Buffer.byteLength(JSON.stringify(line)) + 1;
     if (batch.length >= maxBatchEvents || (batch.length > 0 && bytes + size > maxBatchBytes)) {
       yield batch;
@@ -84,9 +92,7 @@ async function sendBatch(
         );
         return;
       }
-      // A 401 passes with the next heartbeat's token.
-      const mayPass = isRetryable(error) || (error instanceof ApiError && error.status === 401);
-      if (!mayPass || attempt >= attempts || signal.aborted) throw error;
+      if (isFinalRefusal(error) || attempt >= attempts || signal.aborted) throw error;
       const delayMs = backoffMs(
         retryDelays,
         attempt,
@@ -101,6 +107,8 @@ async function sendBatch(
   }
 }
 
+/** Whatever stands before the API may have a limit of its own; any other word of it is not the API's. */
 function isUnacceptable(error: unknown): boolean {
-  return error instanceof ApiError && [400, 413, 422].includes(error.status);
+  if (!(error instanceof ApiError)) return false;
+  return error.status === 413 || (isFinalRefusal(error) && [400, 422].includes(error.status));
 }

@@ -8,6 +8,7 @@ import { driverKind, runnerVersion } from '../drivers/create-driver.js';
 import { ProviderProxy } from '../proxy/provider-proxy.js';
 import type { ProxyObservation } from '../proxy/proxy-observation.js';
 import { AgentHostConnection } from './agent-host-connection.js';
+import { isFinalRefusal } from './api-refusals.js';
 import { DriverHost } from './driver-host.js';
 import { waitForNextRun } from './idle-wait.js';
 import { ManagerApi } from './manager-api.js';
@@ -121,7 +122,7 @@ export class Supervisor {
   }
 
   #claimFailed(error: unknown): number {
-    const refused = error instanceof ApiError && error.status < 500;
+    const refused = isFinalRefusal(error) || (error instanceof ApiError && error.status === 401);
     this.#log.error({ ...errorLine(error), refused }, 'the run was not claimed');
     return refused ? exitCodes.claimRefused : exitCodes.failed;
   }

@@ -43,21 +43,23 @@ export async function openTurn(options: TurnOpeningOptions): Promise<TurnEnd | u
   const remembered = later ? await folder.rememberedThread() : null;
   const opened = await boot.run('opening-thread', () =>
     driver.openThread({
-      threadId: remembered ?? assignment.threadId,
+      threadId: remembered?.threadId ?? assignment.threadId,
       approvalPolicy: assignment.run.executionPolicy.approvalPolicy,
       readHistory: later,
     }),
   );
   const { threadId, resumed } = opened;
   options.onThread(threadId);
-  // A thread that the API named is in its record already: a warm turn pays nothing.
-  if (threadId !== assignment.threadId) await folder.rememberThread(assignment.epoch, threadId);
+  // A thread that the API named is in its record already: a warm turn pays nothing. Without ids more is written down, right before the prompt.
+  const { messageIds } = driver.capabilities;
+  if (messageIds && threadId !== assignment.threadId) await folder.rememberThread(assignment.epoch, threadId);
   events.add({ type: 'backend_status', payload: { phase: 'thread-opened', threadId, resumed } });
 
   const plan = planTurnStart(assignment, {
     resumed,
     history: opened.history,
-    keepsMessageIds: driver.capabilities.messageIds,
+    keepsMessageIds: messageIds,
+    handedOver: remembered?.handedOver === true,
   });
   options.log.info({ start: plan.start, attempt: assignment.epoch, resumed }, 'turn start decided');
   if (plan.start !== 'fail') proveHeld(plan, opened.history?.lastTurn?.events ?? [], options);
@@ -74,7 +76,15 @@ export async function openTurn(options: TurnOpeningOptions): Promise<TurnEnd | u
     );
     if (options.unwanted()) return unwantedEnd;
   }
-  await boot.run('sending-prompt', () => send(plan, options));
+  await boot.run('sending-prompt', async () => {
+    // Whether this agent had the prompt cannot be read from anything else, and the API may not hear of it.
+    if (!messageIds) {
+      await folder.rememberThread(assignment.epoch, threadId, { handedOver: true });
+      if (options.unwanted()) return await folder.rememberThread(assignment.epoch, threadId);
+    }
+    await send(plan, options);
+  });
+  if (!messageIds && options.unwanted()) return unwantedEnd;
   events.add(boot.event());
   progress.phase = 'running';
   options.steers.turnBegun();

@@ -37,6 +37,7 @@ export class TurnProgress {
   }
 
   event(event: ProducedEvent): void {
+    if (isSilent(event)) return;
     this.#lastEventAt = new Date().toISOString();
     if (outputTypes.has(event.type)) this.#outputSeen = true;
   }
@@ -52,4 +53,9 @@ export class TurnProgress {
     this.#outputSeen = true;
     this.activity();
   }
+}
+
+/** What says nothing of an agent at work: what a request to its provider cost, and that it tries one again (decisions.md: idle). */
+function isSilent({ type, payload }: ProducedEvent): boolean {
+  return (type === 'usage' && payload.source === 'proxy') || (type === 'error' && payload.willRetry === true);
 }

@@ -28,9 +28,11 @@ export type TurnStart =
 /** The thread as the driver opened it. */
 export interface ThreadFacts {
   readonly resumed: boolean;
-  readonly history: ThreadHistory | null;
+  readonly history: (ThreadHistory & { readonly truncated?: boolean }) | null;
   /** Whether this kind of agent keeps the ids of our messages (its capabilities). */
   readonly keepsMessageIds: boolean;
+  /** A former attempt wrote down that it was about to give the prompt to its agent; the API may not have heard of it. */
+  readonly handedOver: boolean;
 }
 
 /** Id of the note that attempt `epoch` sends to the agent. */
@@ -48,10 +50,11 @@ export function noteId(runId: string, epoch: number): string {
  * | later   | does not hold the prompt                                        | the prompt, then the steers it does not hold          |
  * | later   | holds it, and its last turn is of this run and completed        | nothing: settled from the history                     |
  * | later   | holds it otherwise                                              | a note, then the steers it does not hold              |
- * | later   | of an agent without ids, the prompt was never acknowledged      | the prompt, then the steers never acknowledged        |
- * | later   | of an agent without ids, the prompt was acknowledged            | nothing: the attempt fails, it may have had its effect |
+ * | later   | of an agent without ids, the prompt was never handed over       | the prompt, then the steers never acknowledged        |
+ * | later   | of an agent without ids, the prompt was handed over             | nothing: the attempt fails, it may have had its effect |
  *
- * Without a list of ids (a history beyond the driver's bound) our own record of deliveries stands for it.
+ * Without a list of ids (a history beyond the driver's bound) our own record of deliveries stands for it; to one that does not reach to the beginning of
+ * the thread it is added. An agent without ids has the prompt when the API's record says so or when a former attempt wrote it down.
  */
 export function planTurnStart(
   assignment: Pick<Assignment, 'run' | 'epoch' | 'commands'>,
@@ -61,10 +64,10 @@ export function planTurnStart(
   const prompt = commands.find((command) => command.type === 'turn');
   if (prompt === undefined) return failed('infra-failed', 'the assignment holds no prompt');
   const steers = commands.filter(isDeliverableSteer);
-  if (epoch > 1 && !thread.keepsMessageIds) return planWithoutIds(prompt, steers, epoch);
+  if (epoch > 1 && !thread.keepsMessageIds) return planWithoutIds(prompt, steers, epoch, thread);
   if (epoch <= 1 || !thread.resumed) return { start: 'prompt', prompt, steers, held: [] };
 
-  const ids = thread.history?.messageIds ?? recordedIds(commands);
+  const ids = heldIds(commands, thread);
   const held = commands.filter((command) => ids.has(command.id));
   const missing = steers.filter((command) => !ids.has(command.id));
   if (!ids.has(prompt.id)) return { start: 'prompt', prompt, steers: missing, held };
@@ -78,8 +81,13 @@ export function planTurnStart(
   return { start: 'note', prompt, steers: missing, held };
 }
 
-function planWithoutIds(prompt: CommandRecord, steers: readonly CommandRecord[], epoch: number): TurnStart {
-  if (prompt.state === 'pending' && prompt.deliveredAt === null) {
+function planWithoutIds(
+  prompt: CommandRecord,
+  steers: readonly CommandRecord[],
+  epoch: number,
+  { handedOver }: Pick<ThreadFacts, 'handedOver'>,
+): TurnStart {
+  if (!handedOver && prompt.state === 'pending' && prompt.deliveredAt === null) {
     return {
       start: 'prompt',
       prompt,
@@ -105,6 +113,15 @@ function isDeliverableSteer(command: CommandRecord): boolean {
     command.steerDelivery !== 'rejected' &&
     command.steerDelivery !== 'next-turn'
   );
+}
+
+function heldIds(
+  commands: readonly CommandRecord[],
+  { history }: Pick<ThreadFacts, 'history'>,
+): ReadonlySet<string> {
+  const listed = history?.messageIds ?? null;
+  if (listed === null) return recordedIds(commands);
+  return history?.truncated === true ? new Set([...listed, ...recordedIds(commands)]) : listed;
 }
 
 function recordedIds(commands: readonly CommandRecord[]): ReadonlySet<string> {

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { refusalOf } from '../../activities/final-errors.js';
 import { AgentRunError } from '../../contract/errors.js';
 
@@ -9,11 +10,16 @@ function databaseError(code: string): pg.DatabaseError {
   return error;
 }
 
+const unreadable = z
+  .object({ policy: z.object({ leaseMs: z.number() }) })
+  .safeParse({ policy: { leaseMs: 'secret prompt' } }).error;
+
 describe('refusalOf', () => {
   it.each([
     ['data exception', databaseError('22P05'), 'infra-failed'],
     ['constraint', databaseError('23505'), 'infra-failed'],
     ['unknown column', databaseError('42703'), 'infra-failed'],
+    ['a record that cannot be read', unreadable, 'infra-failed'],
     ['refusal of ours', new AgentRunError('conflict', 'it has ended'), 'conflict'],
     ['deadlock', databaseError('40P01'), undefined],
     ['statement timeout', databaseError('57014'), undefined],
@@ -23,6 +29,12 @@ describe('refusalOf', () => {
     ['store away', new AgentRunError('unavailable', 'try later'), undefined],
   ])('%s: %s', (_name, error, type) => {
     expect(refusalOf('writeAttempt', error)?.type).toBe(type);
+  });
+
+  it('says where a record cannot be read, never what is in it', () => {
+    expect(refusalOf('openTurn', unreadable)?.message).toBe(
+      'the records for openTurn cannot be read (policy.leaseMs: invalid_type)',
+    );
   });
 
   it('says the step and the code, never what Postgres says about values', () => {

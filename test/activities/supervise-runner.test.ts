@@ -46,9 +46,14 @@ afterEach(() => {
   for (const environment of environments.splice(0)) environment.cancel();
 });
 
-function supervise(runId: string, runner: FakeRunner, pool: Pool = database.pool) {
+function supervise(
+  runId: string,
+  runner: FakeRunner,
+  pool: Pool = database.pool,
+  heartbeatDetails: unknown = undefined,
+) {
   const activities = createSuperviseActivities({ pool, listener: deaf, launcher: runner });
-  const environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 15_000 });
+  const environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 15_000, heartbeatDetails });
   environments.push(environment);
   const heartbeats: unknown[] = [];
   environment.on('heartbeat', (details: unknown) => heartbeats.push(details));
@@ -142,6 +147,69 @@ describe('superviseRunner', () => {
       expect((await answer).verdict).toEqual({ kind: 'lease-lost', begun: true });
     }
     await nowhere.end();
+  });
+
+  const expireLease = (runId: string) =>
+    database.pool.query(`update leases set expires_at = now() - interval '1 hour' where run_id = $1`, [
+      runId,
+    ]);
+  /** Postgres as it answers after the machine slept: its clock is ahead by what the test sets. */
+  function sleeper() {
+    const clock = { aheadMs: 0 };
+    const pool: Pool = new Proxy(database.pool, {
+      get(target, name) {
+        const own: unknown = Reflect.get(target, name, target);
+        if (name !== 'query') return own;
+        return (text: string, values: unknown[]) =>
+          target.query(
+            text.replaceAll('clock_timestamp()', `clock_timestamp() + interval '${clock.aheadMs} ms'`),
+            values,
+          );
+      },
+    });
+    return { pool, clock };
+  }
+
+  it.each([
+    ['a sleep', 3_600_000, 'lease-expired'],
+    ['no sleep', 0, null],
+  ])('gives a runner the grace anew after %s', async (_name, sleptMs, phase) => {
+    const runId = await claimedTurn({ policy: { partitionGraceMs: 60_000, idleTimeoutMs: 0 } });
+    const { pool, clock } = sleeper();
+    const { answer, environment, heartbeats } = supervise(runId, new FakeRunner(), pool);
+    await expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
+    clock.aheadMs = sleptMs;
+    await expireLease(runId);
+    if (phase === null) {
+      expect((await answer).verdict).toEqual({ kind: 'lease-lost', begun: true });
+    } else {
+      await expect
+        .poll(() => heartbeats, { timeout: 15_000 })
+        .toContainEqual(expect.objectContaining({ phase }));
+      environment.cancel();
+      await expect(answer).rejects.toThrow(CancelledFailure);
+    }
+  });
+
+  it.each([
+    ['looked long ago', { lookedAtMs: -120_000, lookingSinceMs: null }, true],
+    ['looked just now', { lookedAtMs: -15_000, lookingSinceMs: null }, false],
+    ['had slept and began to look again', { lookedAtMs: -1_000, lookingSinceMs: -5_000 }, true],
+    ['had slept long ago', { lookedAtMs: -1_000, lookingSinceMs: -120_000 }, false],
+  ])('takes over from a watch that %s', async (_name, former, waits) => {
+    const runId = await claimedTurn({ policy: { partitionGraceMs: 60_000 } });
+    await expireLease(runId);
+    const ago = (ms: number | null) => (ms === null ? null : Date.now() + ms);
+    const details = { lookedAtMs: ago(former.lookedAtMs), lookingSinceMs: ago(former.lookingSinceMs) };
+    const { answer, environment, heartbeats } = supervise(runId, new FakeRunner(), database.pool, details);
+    if (waits) {
+      await expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
+      expect(heartbeats[0]).toMatchObject({ phase: 'lease-expired', lookingSinceMs: expect.any(Number) });
+      environment.cancel();
+      await expect(answer).rejects.toThrow(CancelledFailure);
+    } else {
+      expect((await answer).verdict).toEqual({ kind: 'lease-lost', begun: true });
+    }
   });
 
   it('ends when it is cancelled, and leaves nothing subscribed', async () => {

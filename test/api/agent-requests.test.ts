@@ -146,7 +146,7 @@ describe('a request of the agent', () => {
       decision: 'answer',
       internalCommandType: 'answer',
       run: { id: runner.runId },
-      command: { type: 'answer', state: 'pending', payload: { requestId, decision: 'approve', text: null } },
+      command: { type: 'answer', state: 'pending', payload: { requestId, decision: 'approve' } },
     });
     expect(await clockOf(runner.runId)).toMatchObject({ paused: false });
     expect(await requestOf(runner, requestId)).toMatchObject({ state: 'approved', deliveredAt: null });

@@ -348,7 +348,18 @@ describe('commands', () => {
     const runner = await startTurn(api);
     const steer = await send(api, runner.sessionId, 'left');
     const cancel = () => api.call('POST', `/api/v1/commands/${steer.command.id}/cancel`, { body: {} });
-    expect((await cancel()).body.data).toMatchObject({ state: 'cancelled', steerDelivery: 'rejected' });
+    const look = () =>
+      api.call('GET', `/api/v1/runs/${runner.runId}/commands/${steer.command.id}`, {
+        token: runner.runToken,
+      });
+    expect((await look()).body.data).toMatchObject({ state: 'pending' });
+    // A runner serves the run: it may be about to send the steer, and looks again before it sends one that waited.
+    expect((await cancel()).body.data).toMatchObject({
+      state: 'cancelled',
+      steerDelivery: 'rejected',
+      withdrawal: 'unless-sent',
+    });
+    expect((await look()).body.data).toMatchObject({ state: 'cancelled' });
     expect((await cancel()).status).toBe(200);
     expect(failureOf(await ack(runner, steer.command.id))).toEqual([409, 'conflict']);
     const taken = await send(api, runner.sessionId, 'right');

@@ -1,3 +1,4 @@
+import { get } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { WorkflowGateway } from '../../api/workflow-gateway.js';
@@ -139,6 +140,38 @@ describe('tokens', () => {
         (await open.call('GET', path, { token: null, headers: { origin: 'https://evil.example' } })).status,
       ).toBe(403);
       expect((await open.call('GET', path, { token: null, headers: { origin: open.url } })).status).toBe(404);
+    } finally {
+      await open.stop();
+    }
+  });
+
+  // A page whose own name was made to point here is of the same origin for its browser: its GETs carry no origin at all.
+  it('are not asked for under a name of this machine only', async () => {
+    const open = await startApi(database, { apiTokens: [] });
+    const statusAs = (host: string, more: Record<string, string> = {}) =>
+      new Promise<number>((resolve, reject) => {
+        const url = new URL('/api/v1/sessions/unknown', open.url);
+        get(url, { headers: { host, ...more }, agent: false }, (response) => {
+          response.resume();
+          resolve(response.statusCode ?? 0);
+        }).on('error', reject);
+      });
+    try {
+      const { port } = new URL(open.url);
+      for (const name of ['localhost', 'LOCALHOST', '127.0.0.1', '127.8.7.6', '[::1]']) {
+        expect([name, await statusAs(`${name}:${port}`)]).toEqual([name, 404]);
+        expect([name, await statusAs(name)]).toEqual([name, 404]);
+      }
+      for (const name of [
+        'evil.example',
+        'localhost.evil.example',
+        '127.0.0.1.evil.example',
+        '10.0.0.1',
+        '[::2]',
+      ])
+        expect([name, await statusAs(`${name}:${port}`)]).toEqual([name, 403]);
+      const origin = `http://evil.example:${port}`;
+      expect(await statusAs(`evil.example:${port}`, { origin })).toBe(403);
     } finally {
       await open.stop();
     }

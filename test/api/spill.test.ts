@@ -158,20 +158,53 @@ describe('the first output of an attempt', () => {
       },
     });
 
-  it.each(['agent_message', 'reasoning', 'plan', 'command_execution', 'tool_call', 'diff', 'error'])(
+  it.each(['agent_message', 'reasoning', 'plan', 'command_execution', 'tool_call', 'diff'])(
     'is a %s',
     async (type) => {
       const runner = await startTurn(api);
-      for (const [index, quiet] of ['backend_status', 'user_message', 'usage'].entries())
+      for (const [index, quiet] of ['backend_status', 'user_message', 'usage', 'error'].entries())
         await postEvents(api, runner, [{ seq: index + 1, event: { type: quiet, payload: {} } }]);
       expect(await firstOutput(runner.runId)).toBeNull();
-      await postEvents(api, runner, [{ seq: 4, event: { type, payload: {} } }]);
+      await postEvents(api, runner, [{ seq: 5, event: { type, payload: {} } }]);
       const at = await firstOutput(runner.runId);
       expect(at).not.toBeNull();
-      await postEvents(api, runner, [{ seq: 5, event: { type, payload: {} } }]);
+      await postEvents(api, runner, [{ seq: 6, event: { type, payload: {} } }]);
       expect(await firstOutput(runner.runId)).toEqual(at);
     },
   );
+
+  it('is no retry note, nor is that progress for the idle limit', async () => {
+    const runner = await startTurn(api);
+    const progress = async () =>
+      (
+        await database.pool.query<{ at: Date | null; begun: boolean }>(
+          'select last_progress_at as at, first_event_at is not null as begun from attempts where run_id = $1',
+          [runner.runId],
+        )
+      ).rows[0];
+    const retry = { type: 'error', payload: { willRetry: true, message: 'again' } };
+    const usage = { type: 'usage', payload: { source: 'proxy', httpStatus: 429 } };
+    const boot = { type: 'backend_status', payload: { phase: 'boot', steps: [] } };
+    await postEvents(
+      api,
+      runner,
+      [retry, usage, boot].map((event, index) => ({ seq: index + 1, event })),
+    );
+    expect(await progress()).toEqual({ at: null, begun: true });
+    expect(await firstOutput(runner.runId)).toBeNull();
+    await postEvents(api, runner, [{ seq: 4, event: { type: 'agent_message', payload: {} } }]);
+    const spoken = await progress();
+    expect(spoken).toMatchObject({ at: expect.any(Date) });
+    await database.pool.query(
+      `update attempts set last_progress_at = last_progress_at - interval '1 hour' where run_id = $1`,
+      [runner.runId],
+    );
+    const before = await progress();
+    await postEvents(api, runner, [{ seq: 5, event: retry }]);
+    expect(await progress()).toEqual(before);
+    await postEvents(api, runner, [{ seq: 6, event: { type: 'reasoning', payload: {} } }]);
+    expect(await progress()).not.toEqual(before);
+  });
 
   it('is what a heartbeat says, once', async () => {
     const runner = await startTurn(api);

@@ -10,9 +10,9 @@ import { lowestIdAt } from '../../contract/ids.js';
 import type { AgentRequestState } from '../../contract/states.js';
 
 const requestId = lowestIdAt('req', 1);
-const request = (more: Partial<AgentRequest> = {}): AgentRequest => ({
+const request = (more: Partial<AgentRequest> = {}) => ({
   requestId,
-  kind: 'command',
+  kind: 'command' as const,
   itemId: null,
   summary: 'run a command',
   command: 'rm -rf build',
@@ -21,6 +21,7 @@ const request = (more: Partial<AgentRequest> = {}): AgentRequest => ({
   questions: [],
   fingerprint: 'f',
   ...more,
+  details: more.details ?? null,
 });
 const record = (state: AgentRequestState, more: Partial<AgentRequestRecord> = {}): AgentRequestRecord => ({
   ...request(),

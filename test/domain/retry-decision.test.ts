@@ -105,6 +105,18 @@ describe('decideAfterAttempt', () => {
       'cancelled cancelled stop',
     ],
     ['3 cancel not answered', { kind: 'cancel-overdue', claimed: true }, {}, 'cancelled cancelled stop'],
+    [
+      '13 an idle runner that was dead already',
+      { kind: 'runner-gone', begun: false, cause: null },
+      { maxAttempts: 1, isFree: true },
+      'retry runner-lost 0+250',
+    ],
+    [
+      '12 the same a second time',
+      { kind: 'runner-gone', begun: false, cause: null },
+      { maxAttempts: 1, isFree: false },
+      'failed runner-lost stop',
+    ],
     ['6 an agent that cannot resume', failed('agent-error'), { canResume: false }, 'failed agent-error'],
     ['6 its runner lost', gone, { canResume: false }, 'failed runner-lost stop'],
     ['4 blocked', outcome({ terminalStatus: 'blocked' }), {}, 'blocked null'],

@@ -56,3 +56,24 @@ describe('the outcome of an attempt', () => {
     expect(attemptOutcome({ ...failed, message }, none, null, redact).failureMessage).not.toContain('KE');
   });
 });
+
+test('what Postgres cannot store is replaced, also what a cut leaves', () => {
+  const redact = (text: string): string => text;
+  const interference = { cancelRequested: false, cancelReason: null, stopping: false };
+  const message = `a\u0000b\ud800c\udc00 \u{1f600} ${'x'.repeat(3_989)}\u{1f600}`;
+  const provider = {
+    evidence: 'agent' as const,
+    status: null,
+    errorCode: 'e\u0000',
+    agentErrorInfo: '\udfff',
+    resetAt: null,
+  };
+  const end = { status: 'failed' as const, failureKind: null, message, turnId: null, provider };
+  const outcome = attemptOutcome(end, interference, null, redact);
+  expect(outcome.failureMessage?.startsWith('a\ufffdb\ufffdc\ufffd \u{1f600} x')).toBe(true);
+  expect(outcome.failureMessage).not.toMatch(/\p{Surrogate}/u);
+  expect(outcome.failureMessage?.at(-1)).toBe('\ufffd');
+  expect(outcome.provider).toMatchObject({ errorCode: 'e\ufffd', agentErrorInfo: '\ufffd' });
+  const cancelled = { ...interference, cancelRequested: true, cancelReason: '\u0000' };
+  expect(attemptOutcome(end, cancelled, null, redact).failureMessage).toBe('\ufffd');
+});

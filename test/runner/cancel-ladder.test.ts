@@ -7,7 +7,10 @@ import { FakeDriver } from './support/fake-driver.js';
 const limits = { interruptMs: 100, cleanUpMs: 100, killMs: 100 };
 
 /** A turn of a fake agent, ended by the ladder. */
-async function climb(prepare: (driver: FakeDriver) => void, options: { driver?: boolean } = {}) {
+async function climb(
+  prepare: (driver: FakeDriver) => void,
+  options: { driver?: boolean; limits?: typeof limits } = {},
+) {
   const driver = new FakeDriver();
   driver.calls.push('prompt');
   prepare(driver);
@@ -36,7 +39,7 @@ async function climb(prepare: (driver: FakeDriver) => void, options: { driver?: 
       if (ends.length === 0)
         onTurnEnd({ status: 'interrupted', failureKind: null, message: null, turnId: null });
     },
-    limits,
+    limits: options.limits ?? limits,
     onStep: (step) => steps.push(step),
     log: { warn: () => undefined },
   });
@@ -76,7 +79,11 @@ describe('the ladder of a cancel', () => {
   });
 
   test('an agent whose background cannot be cleaned is killed', async () => {
-    for (const cleanUp of [() => Promise.reject(new Error('no')), () => new Promise<void>(() => undefined)]) {
+    for (const cleanUp of [
+      () => Promise.reject(new Error('no')),
+      () => new Promise<boolean>(() => undefined),
+      () => Promise.resolve(false),
+    ]) {
       const { steps } = await climb((agent) => {
         agent.cleanUp = cleanUp;
       });
@@ -86,6 +93,19 @@ describe('the ladder of a cancel', () => {
         'process-group-killed',
         'turn-cancelled',
       ]);
+    }
+  });
+
+  test('an agent that refuses the interrupt is killed at once, and no answer is told', async () => {
+    for (const interrupt of [() => Promise.reject(new Error('no')), () => Promise.resolve(false)]) {
+      const { steps, tookMs } = await climb(
+        (agent) => {
+          agent.interrupt = interrupt;
+        },
+        { limits: { ...limits, interruptMs: 60_000 } },
+      );
+      expect(steps).toEqual(['interrupt-sent', 'process-group-killed', 'turn-cancelled']);
+      expect(tookMs).toBeLessThan(2_000);
     }
   });
 
@@ -99,7 +119,7 @@ describe('the ladder of a cancel', () => {
     const { steps } = await climb((agent) => {
       agent.interrupt = () => {
         agent.end();
-        return Promise.resolve();
+        return Promise.resolve(true);
       };
     });
     expect(steps).toEqual(['interrupt-sent', 'interrupt-answered', 'background-terminals-cleaned']);

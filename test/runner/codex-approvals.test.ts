@@ -159,7 +159,7 @@ const rows: [string, object, object, [AgentRequestResolution, unknown][]][] = [
   [
     'mcpServer/elicitation/request',
     url,
-    { kind: 'elicitation', summary: 'docs: fill in https://example.org/login', questions: [] },
+    { kind: 'elicitation', summary: 'docs: fill in; address: https://example.org/login', questions: [] },
     [[approved, { action: 'accept', content: null, _meta: null }]],
   ],
   [
@@ -181,12 +181,12 @@ const rows: [string, object, object, [AgentRequestResolution, unknown][]][] = [
       fileChanges: { 'a.txt': { type: 'add', content: 'x' } },
       reason: null,
     },
-    { kind: 'file-change', summary: 'change files: a.txt' },
+    { kind: 'file-change', summary: 'change files: add a.txt', details: 'add a.txt\nx' },
     [[approved, { decision: 'approved' }]],
   ],
 ];
 
-const change = { path: '/etc/hosts', kind: 'add', diff: 'x' };
+const change = { path: '/etc/hosts', kind: 'add', movedTo: null, diff: 'x' };
 
 describe('askedRequest', () => {
   test.each(rows)('%s %#', (method, params, shown, results) => {
@@ -241,6 +241,18 @@ describe('requestNote', () => {
     const note = requestNote(request, resolution, 30_000);
     if (expected === null) expect(note).toBeNull();
     else expect(note).toMatch(expected);
+  });
+
+  test('an answer that was there before the agent asked again says nothing about the time', () => {
+    const note = requestNote(request, timedOut, 3);
+    expect(note).toMatch(/^Nobody answered your request "make" in time \(timeout\)\. It was not denied/);
+    expect(note).not.toMatch(/within/);
+  });
+
+  test('what cannot be shown is told with the reason', () => {
+    expect(requestNote(request, noChannel, 3, 'it is too long')).toMatch(
+      /^Nobody could be asked: it is too long,/,
+    );
   });
 
   test('the answer to a question is no denial', () => {
@@ -410,7 +422,11 @@ describe('approvals with a real Codex', { timeout: 40_000 }, () => {
 
   test('a patch outside of the workspace is asked for by its path', async () => {
     const { driver, request } = await begun('[[scenario:patch]] go');
-    expect(request).toMatchObject({ kind: 'file-change', summary: `change files: add ${outside}` });
+    expect(request).toMatchObject({
+      kind: 'file-change',
+      summary: `change files: add ${outside}`,
+      details: `add ${outside}\nhello\n`,
+    });
     await driver.answer(request.requestId, approved);
     await rig.turnEnd();
     expect(readFileSync(outside, 'utf8')).toBe('hello\n');

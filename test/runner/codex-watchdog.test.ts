@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { DriverRig } from './support/driver-rig.js';
-import { FakeCodex, fakeThreadId, fakeTurnId } from './support/fake-codex.js';
+import { FakeCodex, FakeRefusal, fakeThreadId, fakeTurnId } from './support/fake-codex.js';
 
 const recorded = (status: string, error: unknown = null) => ({
   data: [
@@ -85,21 +85,44 @@ describe('a turn/completed that never comes', () => {
   test('an interrupt that is answered and has no consequence: the record, and at last a kill', async () => {
     codex.answers['thread/turns/list'] = () => recorded('inProgress');
     await codex.turn();
-    await codex.driver.interrupt();
-    await codex.driver.interrupt();
+    expect(await codex.driver.interrupt()).toBe(true);
+    expect(await codex.driver.interrupt()).toBe(true);
     expect(await codex.end()).toMatchObject({ status: 'interrupted', turnId: fakeTurnId });
     expect(codex.sent('turn/interrupt')).toHaveLength(1);
     expect(codex.signals).toEqual(['SIGKILL']);
   });
 
-  test('an interrupt before the turn has an id is sent when it has one', async () => {
-    await codex.driver.start();
-    await codex.driver.openThread({ threadId: null, approvalPolicy: 'never', readHistory: false });
-    const begun = codex.driver.prompt('cmd_one', { prompt: 'go' });
-    const interrupted = codex.driver.interrupt();
-    await begun;
-    await interrupted;
-    await expect.poll(() => codex.sent('turn/interrupt').length).toBe(1);
+  test('an interrupt before the turn has an id is sent when it has one, however long that takes', async () => {
+    codex.answers['turn/start'] = () => undefined;
+    await codex.thread();
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const begun = codex.driver.prompt('cmd_one', { prompt: 'go' });
+      const interrupted = codex.driver.interrupt();
+      await vi.advanceTimersByTimeAsync(20_000);
+      expect(codex.sent('turn/interrupt')).toEqual([]);
+      codex.notify('turn/started', { threadId: fakeThreadId, turn: { id: fakeTurnId } });
+      await vi.advanceTimersByTimeAsync(200);
+      expect(await interrupted).toBe(true);
+      expect(codex.sent('turn/interrupt')).toHaveLength(1);
+      codex.exit();
+      await expect(begun).rejects.toThrow('the agent process ended');
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  test('interrupt and cleanUp say so when the agent refuses, every time', async () => {
+    codex.answers['turn/interrupt'] = () => new FakeRefusal(-32_603, 'no');
+    codex.answers['thread/backgroundTerminals/clean'] = () => new FakeRefusal(-32_603, 'no');
+    await codex.turn();
+    expect(await codex.driver.interrupt()).toBe(false);
+    expect(codex.sent('turn/interrupt')).toHaveLength(10);
+    expect(await codex.driver.cleanUp()).toBe(false);
+    codex.answers['thread/backgroundTerminals/clean'] = () => ({});
+    expect(await codex.driver.cleanUp()).toBe(true);
+    codex.exit();
+    expect(await codex.driver.cleanUp()).toBe(false);
   });
 
   test('every notification is activity, also deltas, progress and what is unknown', async () => {

@@ -92,9 +92,10 @@ describe.each(kinds)(
       await driver.openThread(fresh);
       await driver.prompt('cmd_one', { prompt: slow });
       await commandBegun();
-      await Promise.all([driver.interrupt(), driver.interrupt()]);
+      expect(await Promise.all([driver.interrupt(), driver.interrupt()])).toEqual([true, true]);
       expect((await rig.turnEnd())?.status).toBe('interrupted');
-      await driver.interrupt();
+      expect(await driver.interrupt()).toBe(true);
+      expect(await driver.cleanUp()).toBe(true);
       await driver.prompt('cmd_two', { prompt: quick });
       await rig.turnEnd(2);
       expect(rig.ends[1]?.status).toBe('completed');

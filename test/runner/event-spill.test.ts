@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import {
+  appendFileSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -34,7 +36,12 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }));
 const event = (text: string): ProducedEvent => ({ type: 'agent_message', payload: { itemId: 'i', text } });
 const texts = (lines: readonly IngestLine[]) =>
   lines.map((line) => `${line.seq}:${JSON.stringify(line.event.payload.text)}`.replaceAll('"', ''));
-const left = (epoch: number) => texts(spilledLines(readFileSync(folder.spillPath(epoch), 'utf8')));
+async function spilledIn(path: string): Promise<IngestLine[]> {
+  const lines: IngestLine[] = [];
+  for await (const line of spilledLines(() => folder.lines(path, 1_000_000_000))) lines.push(line);
+  return lines;
+}
+const left = async (epoch: number) => texts(await spilledIn(folder.spillPath(epoch)));
 
 describe('the spill of an attempt', () => {
   function queue(maxBytes?: number, maxSpillBytes?: number) {
@@ -42,20 +49,20 @@ describe('the spill of an attempt', () => {
     return { queue: new EventQueue({ journal, maxBytes }), journal };
   }
 
-  test('holds what was added and not acknowledged, under its sequence', () => {
+  test('holds what was added and not acknowledged, under its sequence', async () => {
     const { queue: subject } = queue();
     for (const text of ['a', 'b', 'c']) subject.add(event(text));
-    expect(left(1)).toEqual(['1:a', '2:b', '3:c']);
+    expect(await left(1)).toEqual(['1:a', '2:b', '3:c']);
     subject.accepted(2);
-    expect(left(1)).toEqual(['3:c']);
+    expect(await left(1)).toEqual(['3:c']);
     subject.add(event('d'));
     subject.accepted(4);
-    expect(left(1)).toEqual([]);
+    expect(await left(1)).toEqual([]);
     expect(statSync(folder.spillPath(1)).mode & 0o777).toBe(0o600);
     expect(statSync(join(directory, 'runs', runId)).mode & 0o777).toBe(0o700);
   });
 
-  test('is as the queue after any course of adds, acknowledgements and realignments', () => {
+  test('is as the queue after any course of adds, acknowledgements and realignments', async () => {
     const random = generator(7);
     for (let round = 0; round < 40; round += 1) {
       const { queue: subject, journal } = queue(4_000, 6_000);
@@ -66,12 +73,13 @@ describe('the spill of an attempt', () => {
           subject.accepted(subject.acceptedSeq + Math.floor(random() * (subject.size + 1)));
         else if (chance < 0.95) subject.accepted(Math.max(0, subject.acceptedSeq - 2));
         else subject.replaceFirst('refused');
+        if (random() < 0.9) continue;
         const waiting = subject.batch(900)?.lines ?? '';
         const expected = waiting
           .split('\n')
           .filter((line) => line !== '')
           .map((line) => ingestLineSchema.parse(JSON.parse(line)));
-        expect(spilledLines(readFileSync(folder.spillPath(1), 'utf8'))).toEqual(expected);
+        expect(await spilledIn(folder.spillPath(1))).toEqual(expected);
       }
       journal.close(true);
     }
@@ -88,12 +96,14 @@ describe('the spill of an attempt', () => {
     expect(() => statSync(folder.spillPath(1))).toThrow(/ENOENT/);
   });
 
-  test('a cut last line is left out', () => {
+  test('a cut last line is left out', async () => {
     const { queue: subject } = queue();
     for (const text of ['a', 'b']) subject.add(event(text));
     const whole = readFileSync(folder.spillPath(1), 'utf8');
-    for (let cut = 1; cut < 40; cut += 1)
-      expect(texts(spilledLines(whole.slice(0, -cut)))).toEqual(cut === 1 ? ['1:a', '2:b'] : ['1:a']);
+    for (let cut = 1; cut < 40; cut += 1) {
+      writeFileSync(folder.spillPath(2), whole.slice(0, -cut));
+      expect(await left(2)).toEqual(cut === 1 ? ['1:a', '2:b'] : ['1:a']);
+    }
   });
 
   test('a volume that cannot be written stops nothing', () => {
@@ -193,7 +203,7 @@ describe('the upload of what former attempts left', () => {
     const second = await upload(() => {
       throw new ApiError({ status: 409, failureKind: 'conflict', message: 'no' });
     });
-    expect(second.warned).toEqual(['a spill was not uploaded']);
+    expect(second.warned).toEqual(['a spill was not uploaded to its end']);
     expect(await folder.spilledEpochs(3)).toEqual([2]);
   });
 
@@ -213,7 +223,12 @@ describe('the folder of a run', () => {
     expect(await folder.rememberedThread()).toBeNull();
     await folder.rememberThread(1, 'thread-1');
     await folder.rememberThread(2, 'thread-2');
-    expect(await new RunFolder(directory, runId, log).rememberedThread()).toBe('thread-2');
+    expect(await new RunFolder(directory, runId, log).rememberedThread()).toEqual({
+      threadId: 'thread-2',
+      handedOver: false,
+    });
+    await folder.rememberThread(2, 'thread-2', { handedOver: true });
+    expect(await folder.rememberedThread()).toEqual({ threadId: 'thread-2', handedOver: true });
     expect(statSync(join(directory, 'runs', runId, 'thread.json')).mode & 0o777).toBe(0o600);
     expect(await new RunFolder(directory, 'run_b', log).rememberedThread()).toBeNull();
     await folder.close();
@@ -234,6 +249,43 @@ describe('the folder of a run', () => {
     writeFileSync(join(directory, 'elsewhere'), JSON.stringify({ runId, epoch: 1, threadId: 't' }));
     symlinkSync(join(directory, 'elsewhere'), join(directory, 'runs', runId, 'thread.json'));
     expect(await folder.rememberedThread()).toBeNull();
+  });
+
+  test('a pipe in the place of a file is not waited for', async () => {
+    const path = join(directory, 'runs', runId, 'thread.json');
+    execFileSync('mkfifo', [path, folder.spillPath(1)]);
+    expect(await folder.rememberedThread()).toBeNull();
+    const warned: string[] = [];
+    const log = { warn: (_fields: unknown, message: string) => warned.push(message) };
+    const send = () => Promise.reject(new Error('nothing is to be sent'));
+    await uploadSpills({ folder, epoch: 2, send, signal: new AbortController().signal, log });
+    expect(warned).toEqual(['a spill was not uploaded to its end']);
+  });
+
+  test('nothing is written through a link', async () => {
+    const elsewhere = join(directory, 'elsewhere');
+    writeFileSync(elsewhere, 'precious');
+    const path = join(directory, 'runs', runId);
+    for (const name of ['events-1.ndjson', 'events-1.ndjson.new', 'thread.json.new', 'told.ndjson'])
+      symlinkSync(elsewhere, join(path, name));
+    const spill = new EventSpill(folder.spillPath(1), log);
+    spill.append('{}');
+    spill.rewrite(['{}']);
+    await folder.rememberThread(1, 'thread-1');
+    await folder.rememberTold('request');
+    expect(readFileSync(elsewhere, 'utf8')).toBe('precious');
+    expect(readFileSync(folder.spillPath(1), 'utf8')).toBe('{}\n');
+  });
+
+  test('remembers what the agent was told, beside a line that was cut', async () => {
+    expect(await folder.toldRequests()).toEqual(new Set());
+    await folder.rememberTold('one');
+    appendFileSync(join(directory, 'runs', runId, 'told.ndjson'), '{"requestId":"cu');
+    await folder.rememberTold('two');
+    const next = new RunFolder(directory, runId, log);
+    expect(await next.toldRequests()).toEqual(new Set(['one', 'two']));
+    await next.close();
+    expect(() => statSync(join(directory, 'runs', runId))).toThrow(/ENOENT/);
   });
 
   test('what old runs left is removed after a day', async () => {

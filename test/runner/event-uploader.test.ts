@@ -129,6 +129,36 @@ describe('EventUploader', () => {
     expect(stored.map((one) => one.type)).toEqual(['agent_message', 'events_lost', 'agent_message']);
   });
 
+  test('an API that is too slow for a batch gets smaller ones, and then larger ones again', async () => {
+    const sizes: number[] = [];
+    const { subject, fenced } = uploader((seqs) => {
+      sizes.push(seqs.length);
+      if (seqs.length > 20)
+        throw sizes.length % 2 === 0
+          ? new ConnectionError('timeout', 'too late')
+          : new ApiError({ status: 503, failureKind: 'unavailable', message: 'too late' });
+      return last(seqs);
+    });
+    for (let index = 0; index < 100; index += 1) subject.add(event(String(index)));
+    expect(await subject.flush(30_000)).toBe(true);
+    expect(sizes.slice(0, 6)).toEqual([100, 100, 50, 25, 12, 24]);
+    expect(fenced).toEqual([]);
+  });
+
+  test("a refusal that is none of the API's loses no event and fences nobody", async () => {
+    const statuses = [400, 409, 409, 409];
+    const { subject, stored, fenced } = uploader((seqs) => {
+      const status = statuses.shift();
+      if (status !== undefined)
+        throw new ApiError({ status, failureKind: `http-${status}`, message: 'gateway' });
+      return last(seqs);
+    });
+    subject.add(event('a'));
+    expect(await subject.flush(30_000)).toBe(true);
+    expect(stored.map((one) => one.type)).toEqual(['agent_message']);
+    expect(fenced).toEqual([]);
+  });
+
   test('fenced stops, and a conflict that nothing resolves stops too', async () => {
     const one = uploader(() => {
       throw new ApiError({ status: 409, failureKind: 'fenced', message: 'not current' });

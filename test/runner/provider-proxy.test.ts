@@ -341,11 +341,32 @@ describe('ProviderProxy', () => {
     expect(logged).toEqual([]);
   });
 
-  test('a look at the models is no observation of the turn', async () => {
-    respond = (_request, response) => response.writeHead(500).end();
-    await read(await ask('/v1/models', { method: 'GET' }).answer);
-    expect(observations).toHaveLength(1);
+  test('a look at the models is no request to a model: no observation, no usage, no progress', async () => {
+    let progress = 0;
+    await restart({ onProgress: () => (progress += 1) });
+    for (const status of [200, 500]) {
+      respond = (_request, response) => response.writeHead(status).end('{"data":[]}');
+      const answer = await ask('/v1/models', { method: 'GET', body: Buffer.alloc(0) }).answer;
+      expect((await read(answer)).toString()).toBe('{"data":[]}');
+    }
+    expect(observations).toEqual([]);
     expect(proxy.lastObservation).toBeNull();
+    expect(progress).toBe(0);
+  });
+
+  test.each([
+    [200, true],
+    [400, false],
+    [401, false],
+    [429, false],
+    [503, false],
+  ])('the body of a %i is a word of the model: %s', async (status, isProgress) => {
+    let progress = 0;
+    await restart({ onProgress: () => (progress += 1) });
+    respond = (_request, response) => response.writeHead(status).end('{"error":{"message":"x"}}');
+    await read(await ask('/v1/responses').answer);
+    expect(progress > 0).toBe(isProgress);
+    expect(observations).toMatchObject([{ status }]);
   });
 
   describe('allowed models', () => {

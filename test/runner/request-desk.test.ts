@@ -17,6 +17,7 @@ const request = (fingerprint = 'f'): AgentRequest => ({
   command: 'make deploy',
   cwd: '/w',
   reason: null,
+  details: null,
   questions: [],
   fingerprint,
 });
@@ -24,6 +25,7 @@ const request = (fingerprint = 'f'): AgentRequest => ({
 function desk(
   options: {
     grants?: Grant[];
+    remember?: () => Promise<void>;
     asks?: boolean;
     timeoutMs?: number;
     answer?: () => Promise<void>;
@@ -31,13 +33,17 @@ function desk(
   } = {},
 ) {
   const told: [string, AgentRequestResolution][] = [];
+  const remembered: string[] = [];
   const events: ProducedEvent[] = [];
   const acknowledged: string[] = [];
   const fenced: string[] = [];
   const subject = new RequestDesk({
-    grants: options.grants ?? [],
     asks: options.asks ?? true,
     timeoutMs: options.timeoutMs ?? 0,
+    remember: async (requestId) => {
+      await options.remember?.();
+      remembered.push(requestId);
+    },
     answer: async (requestId, resolution) => {
       await options.answer?.();
       told.push([requestId, resolution]);
@@ -51,6 +57,7 @@ function desk(
     onFenced: (reason) => fenced.push(reason),
     log: { warn: () => undefined },
   });
+  subject.grant(options.grants ?? []);
   const short = () =>
     events.map(({ type, payload }) =>
       `${type} ${JSON.stringify(payload.resolution ?? payload.summary)}`.replaceAll('"', ''),
@@ -63,7 +70,7 @@ function desk(
     subject.answered(command);
     return command.id;
   };
-  return { subject, told, events, acknowledged, fenced, short, answer };
+  return { subject, told, remembered, events, acknowledged, fenced, short, answer };
 }
 
 const settled = () => new Promise((resolve) => setImmediate(resolve));
@@ -110,7 +117,24 @@ describe('a request of the agent', () => {
     expect(acknowledged).toHaveLength(2);
   });
 
-  test('an agent that could not be told leaves the answer for the next attempt', async () => {
+  test('the agent is told only after it is written down that it is', async () => {
+    let write: () => void = () => undefined;
+    const written = new Promise<void>((resolve) => {
+      write = resolve;
+    });
+    const { subject, told, remembered, acknowledged, answer } = desk({ remember: () => written });
+    const asked = request();
+    subject.asked(asked);
+    answer(asked.requestId, 'approve');
+    await settled();
+    expect([told, acknowledged]).toEqual([[], []]);
+    write();
+    await settled();
+    expect(told).toHaveLength(1);
+    expect([remembered, acknowledged.length]).toEqual([[asked.requestId], 1]);
+  });
+
+  test('an agent that could not be told: nothing is acknowledged', async () => {
     const { subject, acknowledged, answer, short } = desk({
       answer: () => Promise.reject(new Error('the pipe is closed')),
     });
@@ -164,11 +188,12 @@ describe('a request of the agent', () => {
       summary: 'run it',
       resolution: { resolution: 'approved', forSession: false },
     };
-    const { subject, told, events, short } = desk({ grants: [granted] });
+    const { subject, told, remembered, events, short } = desk({ grants: [granted] });
     const [other, same, again] = [request('other'), request('same'), request('same')];
     for (const one of [other, same, again]) subject.asked(one);
     await settled();
     expect(told).toEqual([[same.requestId, granted.resolution]]);
+    expect(remembered).toEqual([granted.requestId]);
     expect(short()).toEqual([
       'approval_requested run it',
       'approval_requested run it',
@@ -211,6 +236,20 @@ describe('the time of a request', () => {
     await settled();
     expect(told).toEqual([[asked.requestId, { resolution: 'approved', forSession: false }]]);
     expect(acknowledged).toEqual([command]);
+  });
+
+  test("a refusal that is none of the API's does not end the asking", async () => {
+    let asked = 0;
+    const { told, subject } = desk({
+      timeoutMs: 20,
+      expire: () => {
+        asked += 1;
+        if (asked === 1) throw new ApiError({ status: 403, failureKind: 'http-403', message: 'gateway' });
+        return { resolution: 'timed-out' };
+      },
+    });
+    subject.asked(request());
+    await expect.poll(() => told.length, { timeout: 10_000 }).toBe(1);
   });
 
   test('fenced ends it', async () => {

@@ -389,7 +389,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     driver.interrupt = () => {
       driver.listener.onRequestClosed(request.requestId);
       driver.end({ status: 'interrupted' });
-      return Promise.resolve();
+      return Promise.resolve(true);
     };
     run.stop();
     expect(await result).toBe('idle');
@@ -455,6 +455,193 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     await manager.until('output', () => manager.run(runId).progress.at(-1)?.outputSeen);
   });
 
+  test('an answer that a former agent was told is not given to the next one, whatever the API heard of it', async () => {
+    const runId = manager.addRun('hello', { policy: { approvalPolicy: 'on-request' }, leaseMs: 60_000 });
+    const first = await serve(runId);
+    await prompted();
+    driver.listener.onRequest(request);
+    await manager.event(runId, 'approval_requested');
+    let ledger = '';
+    driver.answer = () => {
+      ledger = readFileSync(join(directory, 'runs', runId, 'told.ndjson'), 'utf8');
+      // From here on the API hears nothing: what is in the folder is all there is.
+      manager.down = true;
+      return Promise.resolve();
+    };
+    const { requestId } = request;
+    manager.answer(runId, { requestId, decision: 'approve', text: null, answers: null });
+    await expect.poll(() => ledger).toContain(requestId);
+    first.run.stop();
+    await first.result;
+    manager.down = false;
+    const other = {
+      ...request,
+      requestId: encodeId(idPrefixes.agentRequest, uuidv7Bytes()),
+      fingerprint: 'g',
+    };
+    const grants = [request, other].map(({ requestId: id, fingerprint }) => ({
+      requestId: id,
+      fingerprint,
+      summary: `grant ${fingerprint}`,
+      resolution: { resolution: 'approved', forSession: false } as const,
+    }));
+    manager.nextAttempt(runId, { resume, threadId: 'thread-new', grants });
+    const prompt = manager.run(runId).commands[0]?.id ?? '';
+    driver = new FakeDriver();
+    driver.opened = {
+      threadId: 'thread-new',
+      resumed: true,
+      history: { messageIds: new Set([prompt]), lastTurn: null },
+    };
+    await serve(runId);
+    await prompted();
+    expect(driver.sent[0]?.payload.prompt).toContain('grant g');
+    expect(driver.sent[0]?.payload.prompt).not.toContain('grant f');
+    for (const asked of [request, other])
+      driver.listener.onRequest({
+        ...asked,
+        requestId: encodeId(idPrefixes.agentRequest, uuidv7Bytes()),
+      });
+    await expect.poll(() => driver.answers.length).toBe(1);
+    await manager.event(
+      runId,
+      'approval_requested',
+      (payload) => payload.fingerprint === 'f' && payload.requestId !== requestId,
+    );
+  });
+
+  test('no outcome is reported while events wait, and all of them come first', async () => {
+    const runId = manager.addRun('hello');
+    const { result } = await serve(runId);
+    await prompted();
+    manager.holdEvents = true;
+    driver.listener.onEvent(say('the last word'));
+    driver.end();
+    const beats = manager.run(runId).heartbeats;
+    await manager.until('heartbeats', () => manager.run(runId).heartbeats > beats + 2);
+    expect(manager.run(runId).outcome).toBeNull();
+    manager.holdEvents = false;
+    expect(await result).toBe('idle');
+    expect(manager.run(runId).events).toContainEqual(expect.objectContaining(say('the last word')));
+  });
+
+  test('an outcome that the API refuses for good leaves the folder as it is', async () => {
+    const runId = manager.addRun('hello');
+    const { result } = await serve(runId);
+    await prompted();
+    manager.refusedOutcomes = 2;
+    driver.end();
+    expect(await result).toBe('refused');
+    expect(existsSync(join(directory, 'runs', runId, 'thread.json'))).toBe(true);
+  });
+
+  test('an outcome whose words cannot be stored keeps its kind', async () => {
+    const runId = manager.addRun('hello');
+    const { result } = await serve(runId);
+    await prompted();
+    manager.refusedOutcomes = 1;
+    driver.end({ status: 'failed', failureKind: 'provider-auth', message: 'words' });
+    expect(await result).toBe('idle');
+    expect(manager.run(runId).outcome).toMatchObject({ failureKind: 'provider-auth' });
+  });
+
+  test('a steer that was withdrawn while the turn could not take it is not sent', async () => {
+    const runId = manager.addRun('hello');
+    const { result } = await serve(runId);
+    await prompted();
+    driver.steerAnswers.push({ answer: 'notSteerable' });
+    const withdrawn = manager.steer(runId, 'no');
+    await expect.poll(sent).toContain(withdrawn);
+    const { commands } = manager.run(runId);
+    const at = commands.findIndex((command) => command.id === withdrawn);
+    commands.splice(
+      at,
+      1,
+      ...commands.slice(at, at + 1).map((one) => ({ ...one, state: 'cancelled' as const })),
+    );
+    const next = manager.steer(runId, 'yes');
+    await manager.until('the ack', () => manager.run(runId).acknowledged.includes(next));
+    expect(sent().filter((id) => id === withdrawn)).toHaveLength(1);
+    driver.end();
+    await result;
+  });
+
+  test('a steer whose answer is unknown is not sent again, and acknowledged when it is seen', async () => {
+    const runId = manager.addRun('hello');
+    const { result } = await serve(runId);
+    await prompted();
+    driver.steerAnswers.push({ answer: 'unknown' });
+    const steer = manager.steer(runId, 'once');
+    await expect.poll(sent).toContain(steer);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(manager.run(runId).acknowledged).not.toContain(steer);
+    driver.listener.onEvent({
+      type: 'user_message',
+      payload: { itemId: 'i', commandId: steer, text: 'once' },
+    });
+    await manager.until('the ack', () => manager.run(runId).acknowledged.includes(steer));
+    expect(sent().filter((id) => id === steer)).toHaveLength(1);
+    driver.end();
+    await result;
+  });
+
+  test.each([
+    ['never answers', () => new Promise<boolean>(() => undefined)],
+    ['says no', () => Promise.resolve(false)],
+  ])('an agent whose background %s after the turn is killed, in bounded time', async (_name, cleanUp) => {
+    const runId = manager.addRun('hello');
+    driver.cleanUp = cleanUp;
+    const { result } = await serve(runId);
+    await prompted();
+    const startedAt = performance.now();
+    driver.end();
+    expect(await result).toBe('idle');
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    expect(driver.calls).toEqual(['prompt', 'kill']);
+  });
+
+  test('an agent without ids: that it is about to get the prompt is written down first, and it gets it once', async () => {
+    const capabilities = { ...driver.capabilities, messageIds: false };
+    const runId = manager.addRun('once', { leaseMs: 60_000 });
+    driver = Object.assign(new FakeDriver(), { capabilities });
+    let ledger = '';
+    driver.beforePrompt = () => {
+      ledger = readFileSync(join(directory, 'runs', runId, 'thread.json'), 'utf8');
+      // Neither the acknowledgement nor an event comes through.
+      manager.down = true;
+    };
+    const first = await serve(runId);
+    await prompted();
+    expect(JSON.parse(ledger)).toMatchObject({ handedOver: true });
+    first.run.stop();
+    await first.result;
+    manager.down = false;
+    manager.nextAttempt(runId, { resume });
+    driver = Object.assign(new FakeDriver(), { capabilities });
+    const second = await serve(runId);
+    await second.result;
+    expect(driver.sent).toEqual([]);
+    expect(manager.run(runId).outcome).toMatchObject({ failureKind: 'runner-lost' });
+  });
+
+  test('a note that a request is tried again, and what it cost, are no signs of life', async () => {
+    const runId = manager.addRun('hello', { leaseMs: 1_000 });
+    await serve(runId);
+    await prompted();
+    const beat = async () => {
+      const beats = manager.run(runId).heartbeats;
+      await manager.until('a heartbeat', () => manager.run(runId).heartbeats > beats + 1);
+      return manager.run(runId).progress.at(-1);
+    };
+    const before = await beat();
+    driver.listener.onEvent({ type: 'error', payload: { message: 'once more', willRetry: true } });
+    driver.listener.onEvent({ type: 'usage', payload: { source: 'proxy', httpStatus: 503 } });
+    await manager.event(runId, 'usage');
+    expect(await beat()).toEqual(before);
+    driver.listener.onEvent(say('hi'));
+    expect((await beat())?.lastEventAt).not.toBe(before?.lastEventAt);
+  });
+
   test('the provider evidence of a failure is in the outcome, without its secret', async () => {
     const runId = manager.addRun('hello');
     const { result } = await serve(runId);
@@ -482,6 +669,7 @@ const request: AgentRequest = {
   command: 'make deploy',
   cwd: null,
   reason: null,
+  details: null,
   questions: [],
   fingerprint: 'f',
 };

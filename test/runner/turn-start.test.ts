@@ -58,8 +58,9 @@ describe('what an attempt begins with', () => {
     name: string;
     epoch?: number;
     resumed?: boolean;
-    history?: ThreadHistory | null;
+    history?: (ThreadHistory & { truncated?: boolean }) | null;
     ids?: boolean;
+    handedOver?: boolean;
     commands?: CommandRecord[];
     expected: string;
     held?: string[];
@@ -183,6 +184,21 @@ describe('what an attempt begins with', () => {
       expected: 'fail runner-lost',
     },
     {
+      name: 'an agent without ids that was about to get the prompt, of which the API never heard',
+      ids: false,
+      handedOver: true,
+      history: history(null),
+      commands: [prompt, s1],
+      expected: 'fail runner-lost',
+    },
+    {
+      name: 'a thread that was not read to its beginning: what is recorded counts too',
+      history: { ...history(['s2'], { status: 'interrupted', ids: ['s2'] }), truncated: true },
+      commands: [{ ...acknowledged, deliveredAt: 'then' }, { ...s1, deliveredAt: 'then' }, s2],
+      expected: 'note',
+      held: ['prompt', 's1', 's2'],
+    },
+    {
       name: 'an agent without ids that took it, and has no thread either',
       ids: false,
       resumed: false,
@@ -193,7 +209,12 @@ describe('what an attempt begins with', () => {
   ])('$name', (one) => {
     const plan = planTurnStart(
       { run, epoch: one.epoch ?? 3, commands: one.commands ?? all },
-      { resumed: one.resumed ?? true, history: one.history ?? null, keepsMessageIds: one.ids ?? true },
+      {
+        resumed: one.resumed ?? true,
+        history: one.history ?? null,
+        keepsMessageIds: one.ids ?? true,
+        handedOver: one.handedOver ?? false,
+      },
     );
     expect(short(plan)).toBe(one.expected);
     if (one.held !== undefined && plan.start !== 'fail')
@@ -208,7 +229,12 @@ describe('what an attempt begins with', () => {
       for (const status of ['completed', 'interrupted', 'failed'] as const) {
         const plan = planTurnStart(
           { run, epoch: 2, commands: all },
-          { resumed: true, history: history(held, { status, ids: held }), keepsMessageIds: true },
+          {
+            resumed: true,
+            history: history(held, { status, ids: held }),
+            keepsMessageIds: true,
+            handedOver: false,
+          },
         );
         if (plan.start === 'fail') throw new Error('never fails');
         if (plan.start === 'settle') {

@@ -1,3 +1,6 @@
+import { copyFile, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { idPrefixes, lowestIdAt } from '../../contract/ids.js';
@@ -36,8 +39,50 @@ describe('migrate', () => {
   it('lets several migrators run at once: one applies, the others find nothing to do', async () => {
     const url = await postgres.newEmptyDatabase();
     const applied = await Promise.all([migrateOnce(url), migrateOnce(url), migrateOnce(url)]);
-    expect(applied.flat()).toEqual(['0001_initial', '0002_turns-that-are-never-lost']);
+    expect(applied.flat()).toEqual([
+      '0001_initial',
+      '0002_turns-that-are-never-lost',
+      '0003_answers-are-forgotten',
+    ]);
     expect(await migrateOnce(url)).toEqual([]);
+  });
+
+  it('overwrites the words of answers that were delivered before, and of no other', async () => {
+    const url = await postgres.newEmptyDatabase();
+    const before = await mkdtemp(join(tmpdir(), 'migrations-'));
+    const directory = migrationsDirectory(packageRoot());
+    for (const name of (await readdir(directory)).filter((file) => /^000[12]_/.test(file)))
+      await copyFile(join(directory, name), join(before, name));
+    await migrate({ databaseUrl: url, directory: before, log: quietLog, nowMs });
+    await rm(before, { recursive: true });
+    await rows(
+      url,
+      `insert into sessions (session_id, tenant_id, project_id, backend_profile, expires_at) values ('s', 't', 'p', 'codex', now());
+       insert into runs (run_id, tenant_id, project_id, session_id, backend_profile, launcher, execution_policy)
+         values ('run_1', 't', 'p', 's', 'codex', 'process', '{}');
+       insert into agent_requests (request_id, tenant_id, session_id, run_id, epoch, kind, state, fingerprint, request, resolution, delivered_at)
+         select id, 't', 's', 'run_1', 1, 'question', 'answered', 'f', '{}', '{"resolution":"answered","text":"old","answers":null}', delivered
+           from (values ('told', now()), ('open', null)) as n(id, delivered);
+       insert into commands (command_id, run_id, session_id, seq, type, payload, delivered_at)
+         select id, 'run_1', 's', seq, type, '{"requestId":"r","text":"old","answers":{"a":["old"]}}', delivered
+           from (values ('told', 1, 'answer', now()), ('open', 2, 'answer', null), ('turn', 3, 'turn', now())) as n(id, seq, type, delivered);
+       insert into session_messages (command_id, tenant_id, session_id, route, idempotency_key, body_hash, body, decision)
+         select id, 't', 's', 'r', id, 'h', body::jsonb, '{}'
+           from (values ('told', '{"answer":{"requestId":"r","text":"old"}}'), ('turn', '{"payload":{"prompt":"old"}}')) as n(id, body);`,
+    );
+    expect(await migrateOnce(url)).toEqual(['0003_answers-are-forgotten']);
+    const kept = await rows(
+      url,
+      `select 'request' as of, request_id as id from agent_requests where resolution::text like '%old%'
+       union all select 'command', command_id from commands where payload::text like '%old%'
+       union all select 'message', command_id from session_messages where body::text like '%old%' order by 1, 2`,
+    );
+    expect(kept).toEqual([
+      { of: 'command', id: 'open' },
+      { of: 'command', id: 'turn' },
+      { of: 'message', id: 'turn' },
+      { of: 'request', id: 'open' },
+    ]);
   });
 
   it('makes partitions of this month and the two that follow, over the end of a year', async () => {

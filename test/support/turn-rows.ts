@@ -4,7 +4,7 @@ import type { Launcher } from '../../contract/runs.js';
 import type { AttemptSettings } from '../../store/attempts.js';
 import { newId } from '../../store/new-id.js';
 import { type Pool, withTransaction } from '../../store/pool.js';
-import { activateTurn, addCommand } from '../../store/run-rows.js';
+import { activateTurn, addCommand, insertRunLog } from '../../store/run-rows.js';
 
 export const turnSettings: AttemptSettings = {
   launcher: 'process',
@@ -50,7 +50,7 @@ export async function storeTurn(
         options.deadlineInMs ?? null,
       ],
     );
-    await tx.query('insert into run_log (run_id) values ($1)', [runId]);
+    await insertRunLog(tx, runId);
     await addCommand(tx, {
       commandId: promptId,
       runId,

@@ -16,6 +16,12 @@ export const taskQueue = 'workflow-tests';
 const largestPayloadBytes = 4_096;
 const tracing = startTracing({ serviceName: 'test' });
 
+/** What a test changes about its workers; `taskQueue`: where its workflows run. */
+interface WorkerChanges {
+  readonly maxCachedWorkflows?: number;
+  readonly taskQueue?: string;
+}
+
 /** A Temporal server with the bundle of our workflows, for one test file. */
 export class Harness {
   readonly env: TestWorkflowEnvironment;
@@ -50,7 +56,7 @@ export class Harness {
   }
 
   /** The two workers of a process, over these activities. */
-  async workers(activities: AllActivities, options: { maxCachedWorkflows?: number } = {}) {
+  async workers(activities: AllActivities, options: WorkerChanges = {}) {
     const common = {
       connection: this.env.nativeConnection,
       activities,
@@ -58,9 +64,13 @@ export class Harness {
       // A test that fails leaves activities behind that wait for it.
       shutdownGraceTime: 0,
       shutdownForceTime: 3_000,
+      // Bounds how late an activity learns of its cancellation.
+      maxHeartbeatThrottleInterval: 200,
+      defaultHeartbeatThrottleInterval: 200,
+      taskQueue,
       ...options,
     };
-    const main = await Worker.create({ ...common, taskQueue, workflowBundle: this.bundle });
+    const main = await Worker.create({ ...common, workflowBundle: this.bundle });
     return { main, supervise: await Worker.create({ ...common, taskQueue: superviseTaskQueue }) };
   }
 
@@ -68,7 +78,7 @@ export class Harness {
   async withWorkers(
     activities: AllActivities,
     work: () => Promise<readonly string[]>,
-    options: { maxCachedWorkflows?: number } = {},
+    options: WorkerChanges = {},
   ): Promise<void> {
     const { main, supervise } = await this.workers(activities, options);
     let ids: readonly string[] = [];

@@ -142,6 +142,18 @@ describe('turn workflow', () => {
   });
 });
 
+/** What the turn was woken with. */
+async function wakeUpsOf(workflowId: string): Promise<unknown[]> {
+  const { events } = await harness.client.workflow.getHandle(workflowId).fetchHistory();
+  return (events ?? []).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) => {
+    if (signal?.signalName !== 'wake') return [];
+    const payload: unknown = JSON.parse(
+      Buffer.from(signal.input?.payloads?.[0]?.data ?? []).toString('utf8'),
+    );
+    return [payload];
+  });
+}
+
 describe('session workflow', () => {
   it('answers a send with its decision, starts the turn, and steers it with the next send', async () => {
     const world = new FakeWorld();
@@ -266,17 +278,49 @@ describe('session workflow', () => {
       await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
       await send(input, 'cmd_2');
       const handle = harness.client.workflow.getHandle(`turn/${world.firstRunId}`);
+      const cancel = what === 'interrupt' ? { cancel: true } : {};
       await vi.waitFor(
-        async () => {
-          const { events } = await handle.fetchHistory();
-          const signals = events?.map((one) => one.workflowExecutionSignaledEventAttributes?.signalName);
-          expect(signals).toContain('wake');
-        },
+        async () => expect(await wakeUpsOf(handle.workflowId)).toEqual([{ commandId: 'cmd_2', ...cancel }]),
         { timeout: 10_000 },
       );
       world.release();
       await handle.result();
       return [`session/${input.sessionId}`, handle.workflowId];
+    });
+  });
+
+  it('wakes a turn also for what is decided while it continues as new', async () => {
+    const world = new FakeWorld();
+    // The server takes ten Updates at a time.
+    const before = 8;
+    const input = session({ maxUpdates: before + 1 });
+    const inner = world.activities();
+    const turnId = `turn/${world.firstRunId}`;
+    const activities = world.activities({
+      acceptMessage: async ({ commandId }) => {
+        if (commandId === 'cmd_first') return inner.acceptMessage({ commandId });
+        // Decided only after the turn was woken for all the others: nobody looks at the list for them any more.
+        // A workflow task that the server refuses tells some of them twice.
+        if (commandId === 'cmd_last')
+          await vi.waitFor(async () =>
+            expect(new Set((await wakeUpsOf(turnId)).map((one) => JSON.stringify(one))).size).toBe(before),
+          );
+        return { decision: 'answer', runId: world.firstRunId, commandId, requestId: 'req_1' };
+      },
+    });
+    await withWorkers(activities, async () => {
+      await send(input, 'cmd_first');
+      await vi.waitFor(() => expect(world.calls).toContain('superviseRunner 1'), { timeout: 10_000 });
+      await Promise.all(Array.from({ length: before }, (_, index) => send(input, `cmd_${index}`)));
+      await send(input, 'cmd_last');
+      await vi.waitFor(
+        async () => expect(await wakeUpsOf(turnId)).toContainEqual({ commandId: 'cmd_last' }),
+        { timeout: 10_000 },
+      );
+      const { raw } = await harness.client.workflow.getHandle(`session/${input.sessionId}`).describe();
+      world.release();
+      await harness.client.workflow.getHandle(turnId).result();
+      return [`session/${input.sessionId}#${raw.workflowExecutionInfo?.firstRunId}`, turnId];
     });
   });
 
@@ -383,6 +427,50 @@ describe('queue task workflow', () => {
     expect(world.calls).toEqual([`cancelTask ${taskId}`]);
   });
 
+  it.each([
+    ['whose message the session refuses answers, and ends the task', false],
+    ['whose message the session refuses lets a cancel answer too', true],
+  ])('a dispatch %s', async (_name, isCancelled) => {
+    const world = new FakeWorld();
+    const taskId = `task_${randomUUID()}`;
+    const activities = world.activities({
+      followTask: async () => {
+        const isRefused = world.calls.includes('sendToSession cmd_1');
+        return { state: isRefused ? 'failed' : 'queued', terminal: isRefused, runId: null };
+      },
+      cancelTask: async () => ({ state: 'dispatched', terminal: false, requested: true, runId: null }),
+    });
+    await withWorkers(activities, async () => {
+      const handle = await startTask(taskId);
+      const dispatch = handle.executeUpdate(dispatchUpdate);
+      if (isCancelled)
+        expect(await handle.executeUpdate(cancelTaskUpdate, { args: [cancelRequest] })).toMatchObject({
+          runId: null,
+        });
+      expect(await dispatch).toEqual({ taskId, runId: null, commandId: 'cmd_1' });
+      expect(await handle.result()).toEqual({ taskId, state: 'failed' });
+      return [handle.workflowId];
+    });
+    expect(world.calls.filter((call) => call.startsWith('cancelRun'))).toEqual([]);
+  });
+
+  it('looks at the task after a dispatch that failed', async () => {
+    const world = new FakeWorld();
+    const taskId = `task_${randomUUID()}`;
+    const activities = world.activities({
+      sendToSession: async () => {
+        world.ended.set(taskId, 'failed');
+        throw ApplicationFailure.nonRetryable('it has ended', 'conflict');
+      },
+    });
+    await withWorkers(activities, async () => {
+      const handle = await startTask(taskId);
+      await expect(handle.executeUpdate(dispatchUpdate)).rejects.toThrow(WorkflowUpdateFailedError);
+      expect(await handle.result()).toEqual({ taskId, state: 'failed' });
+      return [handle.workflowId];
+    });
+  });
+
   it('cancels the run of a dispatched task and ends with it', async () => {
     const world = new FakeWorld();
     const taskId = `task_${randomUUID()}`;
@@ -395,8 +483,10 @@ describe('queue task workflow', () => {
     await withWorkers(activities, async () => {
       const handle = await startTask(taskId);
       // At the same time: the dispatch that has begun is brought to its end, so that there is a run to cancel.
+      const dispatching = handle.executeUpdate(dispatchUpdate);
+      await vi.waitFor(() => expect(world.calls).toContain(`dispatchTask ${taskId}`), { timeout: 10_000 });
       const [dispatched, cancelled] = await Promise.all([
-        handle.executeUpdate(dispatchUpdate),
+        dispatching,
         handle.executeUpdate(cancelTaskUpdate, { args: [cancelRequest] }),
       ]);
       expect(cancelled).toMatchObject({ requested: true, runId: dispatched.runId });

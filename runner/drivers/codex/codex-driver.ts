@@ -13,11 +13,11 @@ import { CodexProcess } from './codex-process.js';
 import { threadAnswerSchema, turnStartAnswerSchema } from './codex-protocol.js';
 import {
   type ActiveTurn,
+  changeKey,
   failedTurn,
   idleWithoutEnd,
   newTurn,
-  turnEndOf,
-  turnObservation,
+  recordedEnd,
 } from './codex-turn.js';
 import { CodexUsage } from './codex-usage.js';
 import { Compaction } from './compaction.js';
@@ -38,6 +38,7 @@ export class CodexDriver implements AgentDriver {
   readonly #codex: CodexProcess;
   readonly #timings: WatchdogTimings;
   readonly #usage = new CodexUsage();
+  readonly #request = (method: string, params: unknown) => this.#codex.request(method, params);
   readonly #requests: OpenRequests;
   #threadId: string | undefined;
   #turn: ActiveTurn | undefined;
@@ -92,28 +93,20 @@ export class CodexDriver implements AgentDriver {
 
   async compact(): Promise<void> {
     if (this.#threadId === undefined || this.#turn !== undefined || this.#compaction !== undefined) return;
-    const compaction = new Compaction(
-      (method, params) => this.#codex.request(method, params),
-      this.#threadId,
-    );
+    const compaction = new Compaction(this.#request, this.#threadId);
     this.#compaction = compaction;
-    try {
-      const { event, over } = await compaction.run(this.#context.log);
-      this.#emit(event);
-      // The next prompt would be taken for a message into the turn that compacts.
-      if (!over) this.#codex.kill();
-    } catch (error) {
-      this.#context.log.warn(errorLine(error), 'the thread was not compacted');
-    } finally {
-      this.#compaction = undefined;
-    }
+    const { event, over } = await compaction.run(this.#context.log);
+    this.#compaction = undefined;
+    if (event !== null) this.#emit(event);
+    // The next prompt would be taken for a message into the turn that compacts.
+    if (!over) this.#codex.kill();
   }
 
   async prompt(messageId: string, payload: CommandPayload): Promise<{ turnId: string }> {
     const threadId = this.#threadId;
     if (threadId === undefined || this.#turn !== undefined || this.#compaction !== undefined)
       throw new Error('a prompt needs an open thread and no active turn');
-    const turn = this.#newTurn(threadId);
+    const turn = this.#newTurn(threadId, messageId);
     this.#turn = turn;
     this.#usage.beginTurn();
     try {
@@ -133,8 +126,6 @@ export class CodexDriver implements AgentDriver {
       if (this.#turn === turn) this.#turn = undefined;
       throw error;
     }
-    // Asked for while `turn/start` was on its way, when there was nothing to interrupt yet.
-    if (turn.interruptedBy !== null && !turn.interruptAccepted) void this.#interrupt(turn, 'caller');
     return { turnId: turn.id };
   }
 
@@ -158,17 +149,22 @@ export class CodexDriver implements AgentDriver {
     return this.#requests.answer(requestId, resolution);
   }
 
-  async interrupt(): Promise<void> {
+  async interrupt(): Promise<boolean> {
     if (this.#turn !== undefined) return this.#interrupt(this.#turn, 'caller');
-    await this.#compaction?.interrupt();
+    return (await this.#compaction?.interrupt(this.#context.log)) ?? true;
   }
 
-  async cleanUp(): Promise<void> {
-    if (!this.alive || this.#threadId === undefined) return;
-    const params = { threadId: this.#threadId };
-    await this.#codex.request('thread/backgroundTerminals/clean', params).catch((error: unknown) => {
+  async cleanUp(): Promise<boolean> {
+    // What a process left behind that has ended by itself, nobody knows.
+    if (!this.alive) return false;
+    if (this.#threadId === undefined) return true;
+    try {
+      await this.#codex.request('thread/backgroundTerminals/clean', { threadId: this.#threadId });
+      return true;
+    } catch (error) {
       this.#context.log.warn(errorLine(error), 'background terminals were not cleaned');
-    });
+      return false;
+    }
   }
 
   kill(): void {
@@ -203,11 +199,9 @@ export class CodexDriver implements AgentDriver {
   }
 
   async #history(threadId: string): Promise<OpenedThread['history']> {
-    const { history, truncated, items } = await readThreadHistory(
-      (method, params) => this.#codex.request(method, params),
-      threadId,
-      this.#context.workspaceDirectory,
-    );
+    const { workspaceDirectory } = this.#context;
+    const read = await readThreadHistory(this.#request, threadId, workspaceDirectory);
+    const { history, truncated, items } = read;
     if (truncated) {
       const payload = { phase: 'thread-history-truncated', items, known: history.messageIds !== null };
       this.#emit({ type: 'backend_status', payload });
@@ -215,8 +209,9 @@ export class CodexDriver implements AgentDriver {
     return history;
   }
 
-  #newTurn(threadId: string): ActiveTurn {
+  #newTurn(threadId: string, messageId: string): ActiveTurn {
     const turn: ActiveTurn = newTurn(
+      messageId,
       new TurnWatchdog({
         timings: this.#timings,
         log: this.#context.log,
@@ -228,14 +223,11 @@ export class CodexDriver implements AgentDriver {
           ),
         interrupt: () => this.#interrupt(turn, 'watchdog'),
         onRecorded: (recorded) =>
-          this.#finish(
-            turn,
-            turnEndOf(recorded, turn.error, turnObservation(turn, this.#context.lastObservation())),
-          ),
+          this.#finish(turn, recordedEnd(turn, recorded, this.#context.lastObservation())),
         onGivenUp: () => {
           // What the agent does now is unknown, and the next prompt would be taken into the turn that has no end.
           this.#codex.kill();
-          this.#finish(turn, turnEndOf({ id: turn.id ?? '', status: 'interrupted' }, null, null));
+          this.#finish(turn, recordedEnd(turn, { id: turn.id ?? '', status: 'interrupted' }, null));
         },
       }),
       this.#context.lastObservation(),
@@ -243,30 +235,37 @@ export class CodexDriver implements AgentDriver {
     return turn;
   }
 
-  /** Repeats until the agent has taken it: right after `turn/start` there is nothing to interrupt yet. */
-  async #interrupt(turn: ActiveTurn, by: 'caller' | 'watchdog'): Promise<void> {
+  /** Repeats until the agent has taken it, and answers whether it did: right after `turn/start` there is nothing to interrupt yet; its answer is waited for. */
+  async #interrupt(turn: ActiveTurn, by: 'caller' | 'watchdog'): Promise<boolean> {
     if (turn.interruptedBy !== 'caller') turn.interruptedBy = by;
-    for (let attempt = 1; attempt <= interruptAttempts; attempt += 1) {
-      if (this.#turn !== turn || !this.alive || turn.interruptAccepted) return;
+    for (let attempt = 1; attempt <= interruptAttempts; ) {
+      if (this.#turn !== turn || turn.interruptAccepted) return true;
+      if (!this.alive) return false;
       if (turn.id !== null) {
         try {
           await this.#codex.request('turn/interrupt', { threadId: this.#threadId, turnId: turn.id });
           turn.interruptAccepted = true;
           turn.watchdog.interrupted();
-          return;
+          return true;
         } catch (error) {
           this.#context.log.warn({ attempt, ...errorLine(error) }, 'interrupt refused');
+          attempt += 1;
         }
       }
       await pause(100 + Math.random() * 50);
     }
+    return this.#turn !== turn || turn.interruptAccepted;
   }
 
   #asked(rpc: ServerRequest): void {
     const turn = this.#turn;
     const never = this.#policy === 'never' ? 'the approval policy of this run is never to ask' : null;
     const noChannel = turn === undefined ? 'no turn is active' : never;
-    this.#requests.asked(rpc, (itemId) => turn?.changes.get(itemId) ?? [], noChannel);
+    this.#requests.asked(
+      rpc,
+      (threadId, itemId) => turn?.changes.get(changeKey(threadId, itemId)) ?? [],
+      noChannel,
+    );
   }
 
   #emit(event: ProducedEvent): void {

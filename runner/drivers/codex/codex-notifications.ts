@@ -3,6 +3,7 @@ import { codexEvents } from './codex-events.js';
 import {
   errorNotificationSchema,
   itemNotificationSchema,
+  patchUpdatedSchema,
   threadItemSchema,
   threadStatusSchema,
   tokenUsageNotificationSchema,
@@ -11,9 +12,10 @@ import {
   turnStartedSchema,
 } from './codex-protocol.js';
 import { serverRequestResolvedSchema } from './codex-request-protocol.js';
-import { type ActiveTurn, errorEvent, turnEndOf, turnObservation } from './codex-turn.js';
+import { type ActiveTurn, changeKey, errorEvent, recordedEnd, turnObservation } from './codex-turn.js';
 import type { CodexUsage } from './codex-usage.js';
 import type { Compaction } from './compaction.js';
+import type { AnnouncedChange } from './shown-request.js';
 
 export interface CodexNotificationsOptions {
   readonly context: DriverContext;
@@ -62,9 +64,20 @@ export class CodexNotifications {
         return;
       }
       default:
-        if (!this.#isOurs(params)) return;
+        // Of all threads: a subagent's patch is asked about here too.
         if (method === 'item/started') this.#announced(params);
-        for (const event of codexEvents(method, params, workspaceDirectory)) listener.onEvent(event);
+        if (method === 'item/fileChange/patchUpdated') this.#patchUpdated(params);
+        if (!this.#isOurs(params)) return;
+        for (const event of codexEvents(method, params, workspaceDirectory)) {
+          const turn = this.#options.turn();
+          if (
+            turn !== undefined &&
+            event.type === 'user_message' &&
+            event.payload.commandId === turn.messageId
+          )
+            turn.promptSeen = true;
+          listener.onEvent(event);
+        }
     }
   }
 
@@ -102,8 +115,8 @@ export class CodexNotifications {
     this.#options.compaction()?.turnEnded(completed.turn.id, completed.turn.status);
     const turn = this.#options.turn();
     if (turn === undefined || (turn.id !== null && completed.turn.id !== turn.id)) return;
-    const observation = turnObservation(turn, this.#options.context.lastObservation());
-    this.#options.onTurnEnd(turn, turnEndOf(completed.turn, turn.error, observation));
+    const end = recordedEnd(turn, completed.turn, this.#options.context.lastObservation());
+    this.#options.onTurnEnd(turn, end);
   }
 
   #turnDiff(params: unknown): void {
@@ -135,12 +148,32 @@ export class CodexNotifications {
   #announced(params: unknown): void {
     const notification = itemNotificationSchema.safeParse(params).data;
     const item = threadItemSchema.safeParse(notification?.item).data;
-    if (item?.type !== 'fileChange') return;
-    const changes = item.changes.map(({ path, kind, diff }) => ({
-      path,
-      kind: kind.type,
-      diff: diff ?? null,
-    }));
-    this.#options.turn()?.changes.set(item.id, changes);
+    if (notification === undefined || item?.type !== 'fileChange') return;
+    this.#keepChanges(notification.threadId, item.id, item.changes);
+  }
+
+  #patchUpdated(params: unknown): void {
+    const updated = patchUpdatedSchema.safeParse(params).data;
+    if (updated !== undefined) this.#keepChanges(updated.threadId, updated.itemId, updated.changes);
+  }
+
+  #keepChanges(
+    threadId: string,
+    itemId: string,
+    changes: readonly {
+      path: string;
+      kind: { type: string; move_path?: string | null | undefined };
+      diff?: string | null | undefined;
+    }[],
+  ): void {
+    const announced = changes.map(
+      ({ path, kind, diff }): AnnouncedChange => ({
+        path,
+        kind: kind.type,
+        movedTo: kind.move_path ?? null,
+        diff: diff ?? null,
+      }),
+    );
+    this.#options.turn()?.changes.set(changeKey(threadId, itemId), announced);
   }
 }

@@ -7,6 +7,15 @@ import { z } from 'zod';
 
 const text = z.string();
 const itemStatus = z.string().catch('unknown');
+const fileChangesSchema = z
+  .array(
+    z.looseObject({
+      path: text,
+      kind: z.looseObject({ type: text, move_path: text.nullish() }),
+      diff: text.nullish(),
+    }),
+  )
+  .catch([]);
 
 export const userMessageItemSchema = z.looseObject({
   type: z.literal('userMessage'),
@@ -39,9 +48,7 @@ export const threadItemSchema = z.union([
     type: z.literal('fileChange'),
     id: text,
     status: itemStatus,
-    changes: z
-      .array(z.looseObject({ path: text, kind: z.looseObject({ type: text }), diff: text.nullish() }))
-      .catch([]),
+    changes: fileChangesSchema,
   }),
   z.looseObject({
     type: z.enum(['mcpToolCall', 'dynamicToolCall', 'collabAgentToolCall']),
@@ -64,6 +71,7 @@ export type ThreadItem = z.infer<typeof threadItemSchema>;
 export const unknownItemSchema = z.looseObject({ type: text, id: text.nullish() });
 
 export const itemNotificationSchema = z.looseObject({ threadId: text, turnId: text, item: z.unknown() });
+export const patchUpdatedSchema = z.looseObject({ threadId: text, itemId: text, changes: fileChangesSchema });
 
 const breakdownSchema = z.looseObject({
   totalTokens: z.number(),

@@ -14,12 +14,14 @@ export const commandApprovalSchema = z.looseObject({
   itemId: text,
   command: text.nullish(),
   cwd: text.nullish(),
+  environmentId: text.nullish(),
   reason: text.nullish(),
   networkApprovalContext: z.json().optional(),
   additionalPermissions: z.json().optional(),
 });
 
 export const fileChangeApprovalSchema = z.looseObject({
+  threadId: text,
   turnId: text,
   itemId: text,
   reason: text.nullish(),
@@ -30,6 +32,7 @@ export const permissionsApprovalSchema = z.looseObject({
   turnId: text,
   itemId: text,
   cwd: text.nullish(),
+  environmentId: text.nullish(),
   reason: text.nullish(),
   permissions: z.record(text, z.json()),
 });
@@ -84,10 +87,19 @@ export const elicitationSchema = z.discriminatedUnion('mode', [
 ]);
 export type Elicitation = z.infer<typeof elicitationSchema>;
 
+export const legacyChangeSchema = z
+  .object({
+    type: text,
+    content: text.optional(),
+    unified_diff: text.optional(),
+    move_path: text.nullable().optional(),
+  })
+  .catchall(z.json());
 export const legacyPatchSchema = z.looseObject({
   callId: text,
-  fileChanges: z.record(text, z.json()),
+  fileChanges: z.record(text, legacyChangeSchema),
   reason: text.nullish(),
+  grantRoot: text.nullish(),
 });
 
 export const legacyExecSchema = z.looseObject({

@@ -1,41 +1,34 @@
-import { createHash } from 'node:crypto';
-import type {
-  AgentQuestion,
-  AgentRequest,
-  AgentRequestResolution,
-} from '../../../contract/agent-requests.js';
-import type { JsonValue } from '../../../contract/json.js';
+import type { AgentQuestion, AgentRequestResolution } from '../../../contract/agent-requests.js';
 import { elicitationRequest } from './codex-elicitation.js';
 import {
   commandApprovalSchema,
   elicitationSchema,
   fileChangeApprovalSchema,
-  legacyExecSchema,
-  legacyPatchSchema,
   permissionsApprovalSchema,
   userInputSchema,
 } from './codex-request-protocol.js';
+import { legacyRequest } from './legacy-requests.js';
+import {
+  type AnnouncedChange,
+  changeTitle,
+  type ShownRequest,
+  shortened,
+  shownRequest,
+} from './shown-request.js';
 
 /** What Codex asks, in the words of the contract, and how an answer is said to Codex. */
-export interface AskedRequest {
-  /** Without the id, which the driver gives. */
-  readonly request: Omit<AgentRequest, 'requestId'>;
+export interface AskedRequest extends ShownRequest {
   /** The result of the JSON-RPC request for a resolution. */
   readonly result: (resolution: AgentRequestResolution) => unknown;
   /** Codex' own words for "timed out" and for the reason of a denial are part of the result: no note is needed. */
   readonly resultTellsWhy: boolean;
 }
 
-/** A file that a patch would change, as the item of the patch announced it. */
-export interface AnnouncedChange {
-  readonly path: string;
-  readonly kind: string;
-  readonly diff: string | null;
-}
+/** What the item of a patch said that it changes; nothing when it was not announced. */
+export type ChangesOf = (threadId: string, itemId: string) => readonly AnnouncedChange[];
 
 /**
- * Reads a request of Codex (agents.md 2.1, Server requests); null for one that nobody can be asked about, which must get an error. `changesOf`
- * answers what the item of a patch said that it changes. Pure.
+ * Reads a request of Codex (agents.md 2.1, Server requests); null for one that nobody can be asked about, which must get an error.
  *
  * | method | kind | approved / for the session | anything else |
  * |---|---|---|---|
@@ -46,11 +39,7 @@ export interface AnnouncedChange {
  * | mcpServer/elicitation/request | elicitation | accept with the answers as content | decline; cancel when nobody decided |
  * | execCommandApproval, applyPatchApproval | command, file-change | approved / approved_for_session | denied; timed_out |
  */
-export function askedRequest(
-  method: string,
-  params: unknown,
-  changesOf: (itemId: string) => readonly AnnouncedChange[],
-): AskedRequest | null {
+export function askedRequest(method: string, params: unknown, changesOf: ChangesOf): AskedRequest | null {
   switch (method) {
     case 'item/commandExecution/requestApproval':
       return commandRequest(params);
@@ -65,16 +54,15 @@ export function askedRequest(
       if (elicitation === undefined) return null;
       const { message, serverName, url, questions, result } = elicitationRequest(elicitation);
       return {
-        request: agentRequest(
-          {
-            kind: 'elicitation',
-            itemId: null,
-            summary: `${serverName}: ${message}${url === null ? '' : ` ${url}`}`,
-            reason: message,
-            questions,
-          },
-          { serverName, message, url },
-        ),
+        ...shownRequest({
+          kind: 'elicitation',
+          itemId: null,
+          summary: `${serverName}: ${shortened(message, 1_000)}`,
+          reason: message,
+          questions,
+          facts: url === null ? [] : [`address: ${url}`],
+          subject: { serverName, message, url, questions },
+        }),
         result,
         resultTellsWhy: false,
       };
@@ -92,47 +80,54 @@ function commandRequest(params: unknown): AskedRequest | null {
   if (asked === undefined) return null;
   const command = asked.command ?? null;
   const network = asked.networkApprovalContext ?? null;
-  const what =
-    asked.kind === 'writeStdin'
-      ? `type into a running terminal: ${command ?? ''}`
-      : (command ?? `network access ${JSON.stringify(network)}`);
+  const permissions = asked.additionalPermissions ?? null;
+  const environment = asked.environmentId ?? null;
+  const typed = asked.kind === 'writeStdin';
+  const facts = [
+    ...(network === null ? [] : [`network access: ${JSON.stringify(network)}`]),
+    ...(permissions === null ? [] : [`more permissions: ${JSON.stringify(permissions)}`]),
+    ...elsewhere(environment),
+  ];
+  // Codex does not say into which terminal, nor what runs there.
+  const known = !typed && (command !== null || network !== null);
   return {
-    request: agentRequest(
-      {
-        kind: 'command',
-        itemId: asked.itemId,
-        summary: what,
-        command,
-        cwd: asked.cwd ?? null,
-        reason: asked.reason ?? null,
-      },
-      { kind: asked.kind ?? 'command', network, permissions: asked.additionalPermissions ?? null },
-    ),
+    ...shownRequest({
+      kind: 'command',
+      itemId: asked.itemId,
+      summary: typed
+        ? `type into a running terminal: ${command ?? ''}`
+        : (command ?? 'something without a command'),
+      command,
+      cwd: asked.cwd ?? null,
+      reason: asked.reason ?? null,
+      facts,
+      subject: known ? { kind: asked.kind ?? 'command', network, permissions, environment } : null,
+    }),
     result: decision,
     resultTellsWhy: false,
   };
 }
 
-function fileChangeRequest(
-  params: unknown,
-  changesOf: (itemId: string) => readonly AnnouncedChange[],
-): AskedRequest | null {
+function fileChangeRequest(params: unknown, changesOf: ChangesOf): AskedRequest | null {
   const asked = fileChangeApprovalSchema.safeParse(params).data;
   if (asked === undefined) return null;
-  const changes = changesOf(asked.itemId);
-  const files = changes.map((change) => `${change.kind} ${change.path}`).join(', ');
+  const changes = changesOf(asked.threadId, asked.itemId);
+  const files = changes.map(changeTitle).join(', ');
   const root = asked.grantRoot ?? null;
+  const known = changes.length > 0 && changes.every(({ diff }) => diff !== null);
   return {
-    request: agentRequest(
-      {
-        kind: 'file-change',
-        itemId: asked.itemId,
-        summary: `change files: ${files || (root ?? 'unknown')}`,
-        reason: asked.reason ?? null,
-      },
+    ...shownRequest({
+      kind: 'file-change',
+      itemId: asked.itemId,
+      summary: `change files: ${files || 'unknown (the agent did not say which)'}`,
+      reason: asked.reason ?? null,
+      facts: root === null ? [] : [`writes below ${root} for the rest of the session`],
+      changes,
       // With the texts: an answer to one patch is none to another of the same file.
-      { root, changes: changes.map(({ path, kind, diff }) => ({ path, kind, diff })) },
-    ),
+      subject: known
+        ? { root, changes: changes.map(({ path, kind, movedTo, diff }) => ({ path, kind, movedTo, diff })) }
+        : null,
+    }),
     result: decision,
     resultTellsWhy: false,
   };
@@ -141,18 +136,18 @@ function fileChangeRequest(
 function permissionsRequest(params: unknown): AskedRequest | null {
   const asked = permissionsApprovalSchema.safeParse(params).data;
   if (asked === undefined) return null;
+  const environment = asked.environmentId ?? null;
   const wanted = Object.fromEntries(Object.entries(asked.permissions).filter(([, value]) => value !== null));
   return {
-    request: agentRequest(
-      {
-        kind: 'permissions',
-        itemId: asked.itemId,
-        summary: `more permissions: ${JSON.stringify(wanted)}`,
-        cwd: asked.cwd ?? null,
-        reason: asked.reason ?? null,
-      },
-      wanted,
-    ),
+    ...shownRequest({
+      kind: 'permissions',
+      itemId: asked.itemId,
+      summary: 'more permissions',
+      cwd: asked.cwd ?? null,
+      reason: asked.reason ?? null,
+      facts: [`permissions: ${JSON.stringify(wanted)}`, ...elsewhere(environment)],
+      subject: { wanted, environment },
+    }),
     result: (resolution) =>
       resolution.resolution === 'approved'
         ? { permissions: wanted, scope: resolution.forSession ? 'session' : 'turn' }
@@ -167,22 +162,23 @@ function userInputRequest(params: unknown): AskedRequest | null {
   const questions = asked.questions.map(
     (question): AgentQuestion => ({
       id: question.id,
-      header: question.header.slice(0, 500),
-      question: question.question.slice(0, 4_000),
+      header: shortened(question.header, 500),
+      question: shortened(question.question, 4_000),
       options:
         question.options?.map((option) => ({
           label: option.label.slice(0, 500),
-          description: option.description.slice(0, 2_000),
+          description: shortened(option.description, 2_000),
         })) ?? null,
       secret: question.isSecret,
     }),
   );
   return {
-    request: agentRequest({
+    ...shownRequest({
       kind: 'question',
       itemId: asked.itemId,
       summary: questions.map((question) => question.question).join(' / '),
       questions,
+      subject: { questions: asked.questions.map(({ id, question }) => ({ id, question })) },
     }),
     result: (resolution) => {
       const given = Object.entries(answersTo(questions, resolution));
@@ -192,53 +188,14 @@ function userInputRequest(params: unknown): AskedRequest | null {
   };
 }
 
-function legacyRequest(method: string, params: unknown): AskedRequest | null {
-  const exec = method === 'execCommandApproval' ? legacyExecSchema.safeParse(params).data : undefined;
-  const patch = method === 'applyPatchApproval' ? legacyPatchSchema.safeParse(params).data : undefined;
-  if (exec !== undefined) {
-    const command = exec.command.join(' ');
-    const { cwd = null, reason = null } = exec;
-    return {
-      request: agentRequest({ kind: 'command', itemId: exec.callId, summary: command, command, cwd, reason }),
-      result: legacyDecision,
-      resultTellsWhy: true,
-    };
-  }
-  if (patch === undefined) return null;
-  return {
-    request: agentRequest(
-      {
-        kind: 'file-change',
-        itemId: patch.callId,
-        summary: `change files: ${Object.keys(patch.fileChanges).join(', ')}`,
-        reason: patch.reason ?? null,
-      },
-      patch.fileChanges,
-    ),
-    result: legacyDecision,
-    resultTellsWhy: true,
-  };
+/** Codex' word for the runner itself is `local`. */
+function elsewhere(environment: string | null): string[] {
+  return environment === null || environment === 'local' ? [] : [`in the environment ${environment}`];
 }
 
 function decision(resolution: AgentRequestResolution): unknown {
   if (resolution.resolution !== 'approved') return { decision: 'decline' };
   return { decision: resolution.forSession ? 'acceptForSession' : 'accept' };
-}
-
-function legacyDecision(resolution: AgentRequestResolution): unknown {
-  switch (resolution.resolution) {
-    case 'approved':
-      return { decision: resolution.forSession ? 'approved_for_session' : 'approved' };
-    case 'timed-out':
-      return { decision: 'timed_out' };
-    case 'denied':
-    case 'answered':
-      return { decision: { denied: { rejection: resolution.text ?? 'denied' } } };
-    case 'no-channel':
-    case 'withdrawn':
-    case 'superseded':
-      return { decision: { denied: { rejection: `not decided by anybody (${resolution.resolution})` } } };
-  }
 }
 
 /**
@@ -258,24 +215,4 @@ function answersTo(
     else if (text !== null) given[id] = [text];
   }
   return given;
-}
-
-type RequestFields = Pick<AgentRequest, 'kind' | 'itemId' | 'summary'> &
-  Partial<Pick<AgentRequest, 'command' | 'cwd' | 'reason' | 'questions'>>;
-
-/** Fills in what a kind of request does not have, and cuts texts to the contract's limits. */
-function agentRequest(fields: RequestFields, details: JsonValue = null): Omit<AgentRequest, 'requestId'> {
-  const { kind, itemId, summary, command = null, cwd = null, reason = null, questions = [] } = fields;
-  return {
-    kind,
-    itemId,
-    summary: summary.slice(0, 2_000),
-    command: command?.slice(0, 20_000) ?? null,
-    cwd: cwd?.slice(0, 4_096) ?? null,
-    reason: reason?.slice(0, 4_000) ?? null,
-    questions: questions.slice(0, 20),
-    fingerprint: createHash('sha256')
-      .update(JSON.stringify([kind, command, cwd, details, questions]))
-      .digest('hex'),
-  };
 }

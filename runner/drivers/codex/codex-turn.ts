@@ -4,11 +4,15 @@ import type { ProxyObservation } from '../../proxy/proxy-observation.js';
 import type { TurnEnd } from '../driver.js';
 import { classifyCodexError, providerEvidence, readInfo } from './codex-errors.js';
 import type { RecordedTurn, TurnError } from './codex-protocol.js';
-import type { AnnouncedChange } from './codex-requests.js';
+import type { AnnouncedChange } from './shown-request.js';
 import type { TurnWatchdog } from './turn-watchdog.js';
 
 /** The turn that the driver's `prompt` started. */
 export interface ActiveTurn {
+  /** Id of the prompt's message. */
+  readonly messageId: string;
+  /** The prompt was seen in the thread. */
+  promptSeen: boolean;
   /** Null until `turn/start` was answered. */
   id: string | null;
   /** The last whole-turn diff that the agent reported. */
@@ -22,12 +26,18 @@ export interface ActiveTurn {
   readonly watchdog: TurnWatchdog;
   /** What the proxy had seen before this turn: no part of it. */
   readonly observationBefore: ProxyObservation | null;
-  /** What patches that have begun are going to change, by item: a request to approve one does not say so. */
+  /** What patches that have begun are going to change, by thread and item ({@link changeKey}): a request to approve one does not say so. */
   readonly changes: Map<string, readonly AnnouncedChange[]>;
 }
 
-export function newTurn(watchdog: TurnWatchdog, observationBefore: ProxyObservation | null): ActiveTurn {
+export function newTurn(
+  messageId: string,
+  watchdog: TurnWatchdog,
+  observationBefore: ProxyObservation | null,
+): ActiveTurn {
   return {
+    messageId,
+    promptSeen: false,
     id: null,
     diff: null,
     error: null,
@@ -39,12 +49,31 @@ export function newTurn(watchdog: TurnWatchdog, observationBefore: ProxyObservat
   };
 }
 
+/** Ids of items may come again in another thread (a subagent's). */
+export function changeKey(threadId: string, itemId: string): string {
+  return `${threadId} ${itemId}`;
+}
+
 /** The turn's last request as the proxy saw it: what it saw before the turn began is no part of it. Pure. */
 export function turnObservation(
   turn: ActiveTurn | undefined,
   last: ProxyObservation | null,
 ): ProxyObservation | null {
   return turn !== undefined && last === turn.observationBefore ? null : last;
+}
+
+/**
+ * The end of a turn from Codex' own record of it; `last`: the last request that the proxy saw. A completed turn that never held the prompt is another's (a
+ * compaction that was still running), and the prompt was swallowed: that is a failure. Pure.
+ */
+export function recordedEnd(
+  turn: ActiveTurn,
+  recorded: RecordedTurn,
+  last: ProxyObservation | null,
+): TurnEnd {
+  if (recorded.status === 'completed' && !turn.promptSeen)
+    return failedTurn('agent-error', 'the agent ended a turn without having taken the prompt', recorded.id);
+  return turnEndOf(recorded, turn.error, turnObservation(turn, last));
 }
 
 /** The end of a turn from Codex' own record of it. `observation`: the turn's last request as the proxy saw it. Pure. */

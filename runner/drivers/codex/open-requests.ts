@@ -2,7 +2,7 @@ import { parse, v7 } from 'uuid';
 import type { AgentRequest, AgentRequestResolution } from '../../../contract/agent-requests.js';
 import { encodeId, idPrefixes } from '../../../contract/ids.js';
 import type { DriverContext, SteerAnswer } from '../driver.js';
-import { type AnnouncedChange, type AskedRequest, askedRequest } from './codex-requests.js';
+import { type AskedRequest, askedRequest, type ChangesOf } from './codex-requests.js';
 import type { ServerRequest } from './json-rpc.js';
 import { requestNote } from './request-notes.js';
 
@@ -29,14 +29,10 @@ export class OpenRequests {
   }
 
   /**
-   * Takes a request of Codex: it waits until `answer`. With `noChannel`, the reason why nobody can be asked, it is answered at once; one that is
-   * unknown gets an error at once.
+   * Takes a request of Codex: it waits until `answer`. With `noChannel`, the reason why nobody can be asked, it is answered at once, and so is one that
+   * cannot be shown whole; one that is unknown gets an error at once.
    */
-  asked(
-    rpc: ServerRequest,
-    changesOf: (itemId: string) => readonly AnnouncedChange[],
-    noChannel: string | null,
-  ): void {
+  asked(rpc: ServerRequest, changesOf: ChangesOf, noChannel: string | null): void {
     const { listener, log } = this.#context;
     const asked = askedRequest(rpc.method, rpc.params, changesOf);
     if (asked === null) {
@@ -50,12 +46,13 @@ export class OpenRequests {
     const requestId = encodeId(idPrefixes.agentRequest, parse(v7()));
     const request = { requestId, ...asked.request };
     this.#open.set(requestId, { request, asked, rpc, askedAt: performance.now() });
-    if (noChannel === null) {
+    const unasked = noChannel ?? asked.unshowable;
+    if (unasked === null) {
       listener.onRequest(request);
       return;
     }
     listener.onEvent({ type: 'approval_requested', payload: request });
-    const payload = { requestId, resolution: 'no-channel', reason: noChannel };
+    const payload = { requestId, resolution: 'no-channel', reason: unasked };
     listener.onEvent({ type: 'approval_resolved', payload });
     void this.answer(requestId, { resolution: 'no-channel' });
   }
@@ -69,7 +66,12 @@ export class OpenRequests {
     if (open === undefined) return;
     this.#open.delete(requestId);
     open.rpc.answer({ result: open.asked.result(resolution) });
-    const note = requestNote(open.request, resolution, performance.now() - open.askedAt);
+    const note = requestNote(
+      open.request,
+      resolution,
+      performance.now() - open.askedAt,
+      open.asked.unshowable,
+    );
     if (note === null || open.asked.resultTellsWhy) return;
     const { answer } = await this.#tell(`note_${requestId}`, note);
     if (answer !== 'accepted') this.#context.log.warn({ requestId, answer }, 'the agent was not told why');

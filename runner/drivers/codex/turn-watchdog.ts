@@ -15,7 +15,7 @@ export interface TurnWatchdogOptions {
   readonly timings: WatchdogTimings;
   /** Codex' record of the turn; null when there is none. */
   readonly read: () => Promise<RecordedTurn | null>;
-  readonly interrupt: () => Promise<void>;
+  readonly interrupt: () => Promise<boolean>;
   /** The record says how the turn ended. */
   readonly onRecorded: (turn: RecordedTurn) => void;
   /** Not even the record says so, whatever was done. */

@@ -122,15 +122,17 @@ export class CommandDriver implements AgentDriver {
     return Promise.resolve({ answer: this.#running === undefined ? 'noActiveTurn' : 'notSteerable' });
   }
 
-  async interrupt(): Promise<void> {
+  async interrupt(): Promise<boolean> {
     const running = this.#running;
-    if (running === undefined) return;
+    if (running === undefined) return true;
     running.interrupted = true;
     await this.#terminate(running);
+    return this.#running !== running;
   }
 
-  cleanUp(): Promise<void> {
-    return Promise.resolve();
+  /** Nothing to do between turns: what is left of a turn's process group goes with `interrupt`. */
+  cleanUp(): Promise<boolean> {
+    return Promise.resolve(this.#running === undefined);
   }
 
   kill(): void {

@@ -21,9 +21,18 @@ export type FakeMessage = z.infer<typeof messageSchema>;
 export const fakeThreadId = 'thread-1';
 export const fakeTurnId = 'turn-1';
 
+/** As an answer: the request is refused with this. */
+export class FakeRefusal {
+  constructor(
+    readonly code: number,
+    readonly message: string,
+    readonly data: unknown = null,
+  ) {}
+}
+
 /**
  * A Codex that misbehaves as it is told, in place of the real process: a driver on the one side, the test on the other. Every request of the driver is
- * answered from `answers` by its method, `{}` by default; one whose answer is `undefined` gets none.
+ * answered from `answers` by its method, `{}` by default; one whose answer is `undefined` gets none, and a {@link FakeRefusal} is an error.
  */
 export class FakeCodex {
   readonly received: FakeMessage[] = [];
@@ -69,12 +78,25 @@ export class FakeCodex {
     );
   }
 
-  /** Starts the driver and a turn. */
-  async turn(approvalPolicy: ApprovalPolicy = 'never'): Promise<void> {
+  /** Starts the driver and opens a thread. */
+  async thread(approvalPolicy: ApprovalPolicy = 'never'): Promise<void> {
     await this.driver.start();
     await this.driver.openThread({ threadId: null, approvalPolicy, readHistory: false });
+  }
+
+  /** The same and a turn that holds its prompt. The events are those after it. */
+  async turn(approvalPolicy: ApprovalPolicy = 'never'): Promise<void> {
+    await this.thread(approvalPolicy);
     await this.driver.prompt('cmd_one', { prompt: 'go' });
     this.notify('turn/started', { threadId: fakeThreadId, turn: { id: fakeTurnId } });
+    this.userMessage('cmd_one');
+    this.events.length = 0;
+  }
+
+  /** A message of ours is in the thread. */
+  userMessage(clientId: string): void {
+    const item = { type: 'userMessage', id: `item-${clientId}`, clientId, content: [] };
+    this.notify('item/completed', { threadId: fakeThreadId, turnId: fakeTurnId, item });
   }
 
   notify(method: string, params: unknown): void {
@@ -137,7 +159,13 @@ export class FakeCodex {
     if (message.method === undefined || message.id === undefined) return;
     const answer = this.answers[message.method] ?? (() => ({}));
     const result = answer(message.params ?? {});
-    if (result !== undefined) setImmediate(() => this.#say({ id: message.id, result }));
+    if (result === undefined) return;
+    const { id } = message;
+    const said =
+      result instanceof FakeRefusal
+        ? { id, error: { code: result.code, message: result.message, data: result.data } }
+        : { id, result };
+    setImmediate(() => this.#say(said));
   }
 
   #say(message: unknown): void {

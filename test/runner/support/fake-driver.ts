@@ -1,5 +1,6 @@
 import type { AgentRequestResolution } from '../../../contract/agent-requests.js';
 import type { CommandPayload } from '../../../contract/commands.js';
+import type { DriverCapabilities } from '../../../contract/runners.js';
 import type {
   AgentDriver,
   DriverListener,
@@ -10,12 +11,12 @@ import type {
 
 /** A driver whose agent does what a test says, and that remembers what it was told. */
 export class FakeDriver implements AgentDriver {
-  readonly capabilities = {
+  readonly capabilities: DriverCapabilities = {
     steer: true,
     interrupt: true,
-    resume: 'noReplay' as const,
+    resume: 'noReplay',
     approvals: true,
-    usage: 'none' as const,
+    usage: 'none',
     messageIds: true,
     diff: false,
   };
@@ -25,6 +26,8 @@ export class FakeDriver implements AgentDriver {
   readonly answers: { readonly requestId: string; readonly resolution: AgentRequestResolution }[] = [];
   readonly openedWith: Parameters<AgentDriver['openThread']>[0][] = [];
   opened: OpenedThread = { threadId: 'thread-new', resumed: false, history: null };
+  /** What it answers to the next steers; then it takes them. */
+  readonly steerAnswers: SteerAnswer[] = [];
   /** An agent that does not hear. */
   deaf = false;
   /** One that does not even die. */
@@ -80,7 +83,7 @@ export class FakeDriver implements AgentDriver {
   steer(messageId: string, payload: CommandPayload): Promise<SteerAnswer> {
     this.calls.push('steer');
     this.sent.push({ messageId, payload });
-    return Promise.resolve({ answer: 'accepted' });
+    return Promise.resolve(this.steerAnswers.shift() ?? { answer: 'accepted' });
   }
 
   answer(requestId: string, resolution: AgentRequestResolution): Promise<void> {
@@ -88,16 +91,16 @@ export class FakeDriver implements AgentDriver {
     return Promise.resolve();
   }
 
-  interrupt(): Promise<void> {
+  interrupt(): Promise<boolean> {
     this.calls.push('interrupt');
     // Without a turn there is nothing to interrupt, as in a real driver.
     if (!this.deaf && this.calls.includes('prompt')) this.end({ status: 'interrupted' });
-    return Promise.resolve();
+    return Promise.resolve(true);
   }
 
-  cleanUp(): Promise<void> {
+  cleanUp(): Promise<boolean> {
     this.calls.push('cleanUp');
-    return Promise.resolve();
+    return Promise.resolve(true);
   }
 
   kill(): void {

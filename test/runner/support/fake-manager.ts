@@ -66,6 +66,10 @@ export class FakeManager {
   firstGoodRunToken = 0;
   /** What the runner is told after an outcome. */
   runnerState: 'idle' | 'closing' = 'idle';
+  /** Events are not taken: 503. */
+  holdEvents = false;
+  /** So many outcomes are answered 400. */
+  refusedOutcomes = 0;
   /** Outcomes are not taken: 503. */
   holdOutcomes = false;
   outcomesHeld = 0;
@@ -253,7 +257,8 @@ export class FakeManager {
     gone: Promise<void>,
   ): Promise<{ data: unknown } | { status: number; failureKind: string; message: string; details: object }> {
     const [, resource, id, action, requestId] =
-      /^[A-Z]+ \/base\/api\/v1\/([a-z]+)\/([^/]+)(?:\/([a-z]+)(?:\/([^/]+)\/expire)?)?$/.exec(route) ?? [];
+      /^[A-Z]+ \/base\/api\/v1\/([a-z]+)\/([^/]+)(?:\/([a-z]+)(?:\/([^/]+?)(?:\/expire)?)?)?$/.exec(route) ??
+      [];
     if (resource === 'runners' && id === 'register') {
       const runner = registerSchema.parse(JSON.parse(body));
       this.registered.push(runner);
@@ -291,9 +296,13 @@ export class FakeManager {
         run.progress.push(leaseSchema.required().parse(JSON.parse(body)).progress);
         run.heartbeats += 1;
         return { data: leaseAnswer(run) };
-      case 'commands':
+      case 'commands': {
+        const command = run.commands.find((one) => one.id === requestId);
+        if (command !== undefined) return { data: command };
         return { data: await this.#commands(run, Number(url.searchParams.get('afterSeq')), gone) };
+      }
       case 'ingest':
+        if (this.holdEvents) return { status: 503, failureKind: 'unavailable', message: 'held', details: {} };
         return this.#ingest(run, body, url.searchParams.get('spilledEpoch'));
       case 'requests':
         run.expired.push(requestId ?? '');
@@ -304,6 +313,10 @@ export class FakeManager {
         if (this.holdOutcomes) {
           this.outcomesHeld += 1;
           return { status: 503, failureKind: 'unavailable', message: 'held', details: {} };
+        }
+        if (this.refusedOutcomes > 0) {
+          this.refusedOutcomes -= 1;
+          return { status: 400, failureKind: 'schema-invalid', message: 'U+0000', details: {} };
         }
         run.outcome = outcomeSchema.parse(JSON.parse(body));
         return {

@@ -1,0 +1,153 @@
+import { CancelledFailure } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRunnerActivities } from '../../activities/runners.js';
+import { createQueueTaskSchema } from '../../contract/queue.js';
+import { mainTaskQueue } from '../../domain/workflow-ids.js';
+import type { Launcher } from '../../infra/launchers/launcher.js';
+import { createLogger } from '../../infra/telemetry/logger.js';
+import { Notifier } from '../../store/notifier.js';
+import { dispatchTask, followTask } from '../../store/queue-task-steps.js';
+import { createQueueTask } from '../../store/queue-tasks.js';
+import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { storeTurn } from '../support/turn-rows.js';
+import { FakeWorld } from '../workflows/fake-activities.js';
+import { Harness } from '../workflows/harness.js';
+
+let postgres: TestPostgres;
+let database: TestDatabase;
+let harness: Harness;
+let notifier: Notifier;
+beforeAll(async () => {
+  postgres = await startPostgres();
+  database = await postgres.newDatabase();
+  notifier = new Notifier(database.pool, createLogger({ name: 'test', level: 'silent' }));
+  harness = await Harness.start();
+});
+afterAll(async () => {
+  await notifier?.close();
+  await harness?.stop();
+  await postgres?.stop();
+});
+
+/** Notes what it is asked for; `onStop` is what happens meanwhile. */
+class FakeLauncher implements Launcher {
+  readonly kind = 'process';
+  readonly calls: string[] = [];
+  onStop: (jobName: string) => Promise<void> = async () => undefined;
+
+  async launch(): Promise<void> {
+    this.calls.push('launch');
+  }
+  async stop(jobName: string): Promise<void> {
+    this.calls.push(`stop ${jobName}`);
+    await this.onStop(jobName);
+  }
+  async fate() {
+    return { state: 'unknown' } as const;
+  }
+  watch() {
+    return () => undefined;
+  }
+}
+
+const activitiesOver = (launcher: Launcher) =>
+  createRunnerActivities({
+    pool: database.pool,
+    notifier,
+    launcher,
+    client: harness.client,
+    mintLaunchToken: async () => 'token',
+  });
+
+describe('launchRunner', () => {
+  /** A turn whose session still has runners of these names. */
+  async function turnBehind(...jobNames: string[]): Promise<string> {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    for (const jobName of jobNames) {
+      await database.pool.query(
+        `insert into runners (job_name, tenant_id, session_id, backend_profile, launcher, fingerprint, state, idle_timeout_ms, expires_at)
+         values ($1, 'acme', $2, 'codex', 'process', 'f', 'closing', 0, now() + interval '1 day')`,
+        [jobName, sessionId],
+      );
+    }
+    return runId;
+  }
+
+  it('proves the other runners of the session gone first', async () => {
+    const launcher = new FakeLauncher();
+    const runId = await turnBehind('a1', 'a2');
+    await new MockActivityEnvironment().run(() => activitiesOver(launcher).launchRunner({ runId, epoch: 1 }));
+    expect(launcher.calls.toSorted()).toEqual(['launch', 'stop a1', 'stop a2']);
+    expect(launcher.calls.at(-1)).toBe('launch');
+  });
+
+  it.each([['b1'], ['b1', 'b2']])(
+    'ends and launches nothing once its attempt is not current: %j',
+    async (...others) => {
+      const launcher = new FakeLauncher();
+      const runId = await turnBehind(...others);
+      launcher.onStop = async () => {
+        await database.pool.query('update runs set current_epoch = 2 where run_id = $1', [runId]);
+      };
+      await new MockActivityEnvironment().run(() =>
+        activitiesOver(launcher).launchRunner({ runId, epoch: 1 }),
+      );
+      expect(launcher.calls).toEqual([expect.stringMatching(/^stop b/)]);
+      await database.pool.query("delete from runners where job_name like 'b%'");
+    },
+  );
+
+  it('ends and launches nothing once it is cancelled', async () => {
+    const launcher = new FakeLauncher();
+    const runId = await turnBehind('c1', 'c2');
+    const environment = new MockActivityEnvironment();
+    launcher.onStop = async () => environment.cancel();
+    const launched = environment.run(() => activitiesOver(launcher).launchRunner({ runId, epoch: 1 }));
+    await expect(launched).rejects.toThrow(CancelledFailure);
+    expect(launcher.calls).toHaveLength(1);
+  });
+});
+
+describe('sendToSession', () => {
+  it.each([
+    ['refuses a message for good that the session cannot decide about', 1, 'failed'],
+    ['leaves one that was decided after all', 2, 'dispatched'],
+  ])('%s', async (_name, decisions, state) => {
+    const task = await createQueueTask(
+      database.pool,
+      createQueueTaskSchema.parse({ tenantId: 'acme', projectId: 'web', prompt: 'do it' }),
+    );
+    const message = await dispatchTask(database.pool, task.id, 'queueTask/none');
+    const world = new FakeWorld();
+    const activities = world.activities({
+      acceptMessage: async ({ commandId }) => {
+        if (decisions > 1)
+          await database.pool.query('update session_messages set decision = $2 where command_id = $1', [
+            commandId,
+            JSON.stringify({ decision: 'turn', runId: 'run_later' }),
+          ]);
+        throw ApplicationFailure.nonRetryable('the records for acceptMessage cannot be read', 'infra-failed');
+      },
+    });
+    const { sendToSession } = activitiesOver(new FakeLauncher());
+    await harness.withWorkers(
+      activities,
+      async () => {
+        await new MockActivityEnvironment().run(() => sendToSession(message));
+        return [];
+      },
+      { taskQueue: mainTaskQueue },
+    );
+    expect(await followTask(database.pool, task.id)).toMatchObject({ state });
+    if (state !== 'failed') return;
+    const { rows } = await database.pool.query(
+      'select failure_kind, failure_message from queue_tasks where task_id = $1',
+      [task.id],
+    );
+    expect(rows).toEqual([
+      { failure_kind: 'infra-failed', failure_message: 'the records for acceptMessage cannot be read' },
+    ]);
+  });
+});
