@@ -13,7 +13,10 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
   const { payload } = event;
   switch (event.type) {
     case 'user_message':
-      return labelled('you', text(payload.text), 'cyan');
+      // A note of AgentRun to the agent, not a person's message (docs/adr/0011).
+      return line(payload.commandId).startsWith('note_')
+        ? labelled('note to the agent', text(payload.text), 'gray')
+        : labelled('you', text(payload.text), 'cyan');
     case 'agent_message':
       return labelled('agent', text(payload.text), 'green');
     case 'reasoning':
@@ -44,6 +47,7 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
     case 'approval_resolved':
       return resolvedEventLines(payload);
     case 'backend_status':
+      return statusLines(event);
     case 'budget':
     case 'diff':
     case 'event_truncated':
@@ -89,6 +93,34 @@ function fileLines(event: RunEvent): string[] {
     const fields = typeof change === 'object' && change !== null && !Array.isArray(change) ? change : {};
     return styleText('yellow', `± ${line(fields.kind)} ${line(fields.path)}`);
   });
+}
+
+/** What a person who watches wants to know of the way of the turn; the rest is for machines. */
+function statusLines({ payload }: RunEvent): string[] {
+  const why = `${line(payload.failureKind)}: ${line(payload.reason)}`;
+  switch (payload.phase) {
+    case 'attempt-ended':
+      return [
+        styleText('yellow', `· attempt ${Number(payload.attempt)} ended (${why}); the next one goes on`),
+      ];
+    case 'parked':
+      return [
+        styleText(
+          'yellow',
+          payload.parkedFor === 'person'
+            ? '· parked until somebody answers; the runner is released'
+            : `· parked until the limit of the provider is over (${why})`,
+        ),
+      ];
+    case 'thread-lost':
+      return [styleText('yellow', '· the agent’s conversation is lost; it begins a new one')];
+    case 'compacting':
+      return [styleText('gray', '· the conversation is made shorter first')];
+    case 'cancel-requested':
+      return [styleText('yellow', '· a cancel was requested')];
+    default:
+      return [];
+  }
 }
 
 function terminalLines(event: RunEvent): string[] {

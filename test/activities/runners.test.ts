@@ -131,11 +131,11 @@ describe('sendToSession', () => {
         throw ApplicationFailure.nonRetryable('the records for acceptMessage cannot be read', 'infra-failed');
       },
     });
-    const { sendToSession } = activitiesOver(new FakeLauncher());
+    const runners = activitiesOver(new FakeLauncher());
     await harness.withWorkers(
       activities,
       async () => {
-        await new MockActivityEnvironment().run(() => sendToSession(message));
+        await new MockActivityEnvironment().run(() => runners.sendToSession(message));
         return [];
       },
       { taskQueue: mainTaskQueue },

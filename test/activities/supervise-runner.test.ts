@@ -50,7 +50,7 @@ function supervise(
   runId: string,
   runner: FakeRunner,
   pool: Pool = database.pool,
-  heartbeatDetails: unknown = undefined,
+  heartbeatDetails?: unknown,
 ) {
   const activities = createSuperviseActivities({ pool, listener: deaf, launcher: runner });
   const environment = new MockActivityEnvironment({ heartbeatTimeoutMs: 15_000, heartbeatDetails });
