@@ -5,7 +5,6 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import type { SendDecision } from '../domain/send-plan.js';
 import { mainTaskQueue, sessionWorkflowId, turnWorkflowId } from '../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
 import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
@@ -13,7 +12,7 @@ import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
 import { type LaunchFacts, loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
-import { whomToNotify } from '../store/queue-task-steps.js';
+import { refuseMessage, whomToNotify } from '../store/queue-task-steps.js';
 import type { AttemptKey } from '../store/supervision-facts.js';
 import { cancelPendingRun, requestCancel } from '../store/turn-steps.js';
 import {
@@ -209,18 +208,6 @@ function refusalBy(error: unknown): { failureKind: string; message: string } | u
   const failure = updateFailure(error);
   if (failure?.nonRetryable !== true || endedFirst(error)) return undefined;
   return { failureKind: failure.type ?? 'infra-failed', message: failure.message };
-}
-
-/** A message that cannot be decided is refused, unless it was decided after all: who waits for its run then reads why there is none. */
-async function refuseMessage(
-  pool: Pool,
-  commandId: string,
-  refusal: { failureKind: string; message: string },
-): Promise<void> {
-  await pool.query(
-    'update session_messages set decision = $2, decided_at = now() where command_id = $1 and decision is null',
-    [commandId, JSON.stringify({ decision: 'refused', ...refusal } satisfies SendDecision)],
-  );
 }
 
 /** A task that has ended already re-read its run by itself; telling it is not needed. */

@@ -6,6 +6,7 @@ import { idPrefixes } from '../contract/ids.js';
 import { jsonObjectSchema } from '../contract/json.js';
 import { labelsSchema, workspaceSchema } from '../contract/runs.js';
 import { isTerminalState, queueTaskStateSchema, runStatusSchema } from '../contract/states.js';
+import type { SendDecision } from '../domain/send-plan.js';
 import type { MessageBody } from './accept-message.js';
 import { newId } from './new-id.js';
 import { type Pool, withTransaction } from './pool.js';
@@ -227,4 +228,16 @@ export async function whomToNotify(
     [runId],
   );
   return found.rows[0] ?? null;
+}
+
+/** A message that cannot be decided is refused, unless it was decided after all: who waits for its run then reads why there is none. */
+export async function refuseMessage(
+  pool: Pool,
+  commandId: string,
+  refusal: { failureKind: string; message: string },
+): Promise<void> {
+  await pool.query(
+    'update session_messages set decision = $2, decided_at = now() where command_id = $1 and decision is null',
+    [commandId, JSON.stringify({ decision: 'refused', ...refusal } satisfies SendDecision)],
+  );
 }

@@ -71,6 +71,7 @@ export interface OpenedTurn {
   readonly attempt: PreparedAttempt;
   /** The current attempt is over: the next one is to be written, after a park or at once. */
   readonly between?: 'retry' | 'parked';
+  readonly cancelRequested?: true;
 }
 
 /** The current attempt of a run for a workflow that starts, or starts again, on it. */
@@ -83,6 +84,7 @@ export async function openTurn(pool: Pool, settings: AttemptSettings, runId: str
       terminal: isTerminalState(run.status),
       attempt: await prepareAttempt(tx, settings, runId, Math.max(1, run.current_epoch)),
       ...(row?.ended === true ? { between } : {}),
+      ...(run.cancel_requested_at === null ? {} : { cancelRequested: true as const }),
     };
   });
 }
