@@ -98,7 +98,7 @@ function fileLines(event: RunEvent): string[] {
 /** What a person who watches wants to know of the way of the turn; the rest is for machines. */
 function statusLines({ payload }: RunEvent): string[] {
   const why = `${line(payload.failureKind)}: ${line(payload.reason)}`;
-  switch (payload.phase) {
+  switch (line(payload.phase)) {
     case 'attempt-ended':
       return [
         styleText('yellow', `· attempt ${Number(payload.attempt)} ended (${why}); the next one goes on`),
