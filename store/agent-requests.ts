@@ -9,6 +9,7 @@ import {
 } from '../contract/agent-requests.js';
 import { AgentRunError } from '../contract/errors.js';
 import type { AgentRequestState } from '../contract/states.js';
+import { resolutionOf } from '../domain/request-resolution.js';
 import { refreshPauseClock } from './pause-clock.js';
 import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
 import { isoTime } from './records.js';
@@ -102,20 +103,6 @@ export async function forgetAnswers(tx: Transaction, runId: string): Promise<voi
          for no key update skip locked)`,
     [runId],
   );
-}
-
-/** The state that a person's decision leads to, with what the driver is told. */
-function resolutionOf(answer: AnswerPayload): AgentRequestResolution {
-  switch (answer.decision) {
-    case 'approve':
-      return { resolution: 'approved', forSession: false };
-    case 'approve-for-session':
-      return { resolution: 'approved', forSession: true };
-    case 'deny':
-      return { resolution: 'denied', text: answer.text };
-    case 'answer':
-      return { resolution: 'answered', text: answer.text, answers: answer.answers };
-  }
 }
 
 /**

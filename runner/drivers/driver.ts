@@ -34,6 +34,8 @@ export interface TurnEnd {
 export interface ThreadHistory {
   /** Ids of our messages that are in the thread; null when this kind of agent keeps none, or when the thread is too long to be read far enough. */
   readonly messageIds: ReadonlySet<string> | null;
+  /** The thread holds more than was looked at. */
+  readonly truncated: boolean;
   /** The newest turn that holds a message of ours: how it stands in the agent's own records, which of our messages it holds, and its items as events. */
   readonly lastTurn: {
     readonly end: TurnEnd;

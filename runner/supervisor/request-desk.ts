@@ -2,12 +2,12 @@ import { ApiError, backoffMs, type ClientLog, errorLine, pause } from '../../cli
 import {
   type AgentRequest,
   type AgentRequestResolution,
-  type AnswerPayload,
   answerPayloadSchema,
 } from '../../contract/agent-requests.js';
 import type { CommandRecord } from '../../contract/commands.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import type { Grant } from '../../contract/runners.js';
+import { resolutionOf } from '../../domain/request-resolution.js';
 import { isFinalRefusal } from './api-refusals.js';
 
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 5_000 };
@@ -184,18 +184,5 @@ export class RequestDesk {
         await pause(delayMs + 100, signal);
       }
     }
-  }
-}
-
-function resolutionOf(answer: AnswerPayload): AgentRequestResolution {
-  switch (answer.decision) {
-    case 'approve':
-      return { resolution: 'approved', forSession: false };
-    case 'approve-for-session':
-      return { resolution: 'approved', forSession: true };
-    case 'deny':
-      return { resolution: 'denied', text: answer.text };
-    case 'answer':
-      return { resolution: 'answered', text: answer.text, answers: answer.answers };
   }
 }

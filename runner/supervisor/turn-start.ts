@@ -28,7 +28,7 @@ export type TurnStart =
 /** The thread as the driver opened it. */
 export interface ThreadFacts {
   readonly resumed: boolean;
-  readonly history: (ThreadHistory & { readonly truncated?: boolean }) | null;
+  readonly history: ThreadHistory | null;
   /** Whether this kind of agent keeps the ids of our messages (its capabilities). */
   readonly keepsMessageIds: boolean;
   /** A former attempt wrote down that it was about to give the prompt to its agent; the API may not have heard of it. */

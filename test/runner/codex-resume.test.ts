@@ -158,8 +158,8 @@ describe('readThreadHistory', () => {
 
   test('tells the newest 2,000 items of a long turn, and how many it left off', async () => {
     const { request } = thread(3_000);
-    const { history, truncated } = await readThreadHistory(request, 'thread', '/w');
-    expect(truncated).toBe(false);
+    const { history } = await readThreadHistory(request, 'thread', '/w');
+    expect(history.truncated).toBe(false);
     expect(history.messageIds).toEqual(new Set(['cmd_one']));
     const events = history.lastTurn?.events ?? [];
     expect(events[0]?.payload).toEqual({ phase: 'thread-history-truncated', omittedItems: 1_000 });
@@ -169,10 +169,10 @@ describe('readThreadHistory', () => {
 
   test('stops at 20,000 items; what is not known is not claimed', async () => {
     const { pages, request } = thread(50_000);
-    const { history, truncated } = await readThreadHistory(request, 'thread', '/w');
-    expect(truncated).toBe(true);
+    const { history } = await readThreadHistory(request, 'thread', '/w');
+    expect(history.truncated).toBe(true);
     expect(pages).toHaveLength(200);
-    expect(history).toEqual({ messageIds: null, lastTurn: null });
+    expect(history).toEqual({ messageIds: null, truncated: true, lastTurn: null });
   });
 
   test('stops at 20,000 items; a last turn that lies within them is known', async () => {
@@ -187,8 +187,8 @@ describe('readThreadHistory', () => {
         data: [{ turnId: 'newer', item: newest }, ...(Array.isArray(page.data) ? page.data : [])],
       };
     };
-    const { history, truncated } = await readThreadHistory(request, 'thread', '/w');
-    expect(truncated).toBe(true);
+    const { history } = await readThreadHistory(request, 'thread', '/w');
+    expect(history.truncated).toBe(true);
     expect(history.messageIds).toEqual(new Set(['cmd_two']));
   });
 

@@ -161,6 +161,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
       threadId: 'thread-1',
       resumed: true,
       history: {
+        truncated: false,
         messageIds: new Set(ids),
         lastTurn: {
           end: { status: 'interrupted', failureKind: null, message: null, turnId: 't' },
@@ -199,6 +200,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
         threadId: 'thread-1',
         resumed: true,
         history: {
+          truncated: false,
           messageIds: new Set([prompt]),
           lastTurn: {
             end: { status: 'completed', failureKind: null, message: null, turnId: 'turn-7' },
@@ -225,7 +227,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     driver.opened = {
       threadId: 'thread-1',
       resumed: true,
-      history: { messageIds: new Set(), lastTurn: null },
+      history: { truncated: false, messageIds: new Set(), lastTurn: null },
     };
     await serve(runId);
     await prompted();
@@ -491,7 +493,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     driver.opened = {
       threadId: 'thread-new',
       resumed: true,
-      history: { messageIds: new Set([prompt]), lastTurn: null },
+      history: { truncated: false, messageIds: new Set([prompt]), lastTurn: null },
     };
     await serve(runId);
     await prompted();

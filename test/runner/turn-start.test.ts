@@ -32,6 +32,7 @@ const history = (
   ids: readonly string[] | null,
   last?: { status: 'completed' | 'interrupted' | 'failed'; ids: readonly string[] },
 ): ThreadHistory => ({
+  truncated: false,
   messageIds: ids === null ? null : new Set(ids),
   lastTurn:
     last === undefined
@@ -58,7 +59,7 @@ describe('what an attempt begins with', () => {
     name: string;
     epoch?: number;
     resumed?: boolean;
-    history?: (ThreadHistory & { truncated?: boolean }) | null;
+    history?: ThreadHistory | null;
     ids?: boolean;
     handedOver?: boolean;
     commands?: CommandRecord[];

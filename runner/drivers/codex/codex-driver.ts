@@ -201,8 +201,8 @@ export class CodexDriver implements AgentDriver {
   async #history(threadId: string): Promise<OpenedThread['history']> {
     const { workspaceDirectory } = this.#context;
     const read = await readThreadHistory(this.#request, threadId, workspaceDirectory);
-    const { history, truncated, items } = read;
-    if (truncated) {
+    const { history, items } = read;
+    if (history.truncated) {
       const payload = { phase: 'thread-history-truncated', items, known: history.messageIds !== null };
       this.#emit({ type: 'backend_status', payload });
     }

@@ -22,8 +22,6 @@ const maxTurnPages = 20;
 
 export interface ReadHistory {
   readonly history: ThreadHistory;
-  /** The thread holds more items than were looked at. */
-  readonly truncated: boolean;
   /** How many. */
   readonly items: number;
 }
@@ -58,9 +56,9 @@ export async function readThreadHistory(
 
   const recorded = lastTurn.id === null ? null : await findTurn(request, threadId, lastTurn.id);
   return {
-    truncated: cursor !== null,
     items,
     history: {
+      truncated: cursor !== null,
       messageIds: cursor === null || lastTurn.whole ? messageIds : null,
       lastTurn:
         recorded === null

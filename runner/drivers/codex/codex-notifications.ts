@@ -28,7 +28,8 @@ export interface CodexNotificationsOptions {
   readonly onRequestResolved: (id: string | number) => void;
 }
 
-/** Reads what Codex tells, and keeps the running turn's state by it. Every notification is activity (agents.md 2.1, Exit). */
+/** Reads what Codex tells, and keeps the running turn's state by it. Every notification but a retry note is activity (agents.md 2.1,
+ * Exit). */
 export class CodexNotifications {
   readonly #options: CodexNotificationsOptions;
 
@@ -38,7 +39,9 @@ export class CodexNotifications {
 
   handle(method: string, params: unknown): void {
     const { listener, workspaceDirectory } = this.#options.context;
-    listener.onActivity();
+    // A note that Codex tries again is no progress (decisions.md, Timeouts).
+    if (method !== 'error' || errorNotificationSchema.safeParse(params).data?.willRetry !== true)
+      listener.onActivity();
     switch (method) {
       case 'thread/tokenUsage/updated':
         this.#tokenUsage(params);
