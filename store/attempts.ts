@@ -63,8 +63,10 @@ export async function prepareAttempt(
     run.launcher === 'external' ? undefined : await takeIdleRunner(tx, settings, run, runId, epoch);
   const jobName = idle?.jobName ?? jobNameOf(runId, epoch);
   await tx.query(
-    `insert into attempts (run_id, epoch, job_name, mode, claim_deadline_at, claimed_by, claimed_at)
-     values ($1, $2, $3, $4, now() + $5 * interval '1 millisecond', $6, case when $6::text is null then null else now() end)`,
+    // The time of this statement: that of the transaction may lie before the end of the former turn, whose lock it waited for.
+    `insert into attempts (run_id, epoch, job_name, mode, claim_deadline_at, claimed_by, claimed_at, created_at)
+     values ($1, $2, $3, $4, clock_timestamp() + $5 * interval '1 millisecond', $6,
+       case when $6::text is null then null else clock_timestamp() end, clock_timestamp())`,
     [runId, epoch, jobName, modeOf(epoch), run.execution_policy.claimTimeoutMs, idle?.runnerId ?? null],
   );
   await tx.query(
