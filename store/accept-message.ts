@@ -263,7 +263,7 @@ async function createRunForMessage(
 
 async function createSessionFromRun(tx: Transaction, message: Message, body: SendRun): Promise<void> {
   const run = createRunSchema.parse(body);
-  await tx.query(
+  const inserted = await tx.query(
     `insert into sessions (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, workspace, execution_policy,
        metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Bound', now() + interval '30 days')
@@ -280,6 +280,8 @@ async function createSessionFromRun(tx: Transaction, message: Message, body: Sen
       JSON.stringify(run.sessionRef?.metadata ?? {}),
     ],
   );
+  // Somebody else made it since it was looked for, perhaps of another tenant: the message is decided anew.
+  if (inserted.rowCount === 0) throw new Error(`session ${message.session_id} was created meanwhile`);
 }
 
 async function insertCommand(
