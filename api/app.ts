@@ -8,13 +8,14 @@ import express, {
 } from 'express';
 import helmet from 'helmet';
 import { AgentRunError } from '../contract/errors.js';
+import type { RouteMethod } from '../contract/route-contract.js';
+import { answerRoute } from './answer-route.js';
 import type { ApiDeps } from './deps.js';
-import { writeData, writeError } from './envelope.js';
+import { writeError } from './envelope.js';
 import { toAgentRunError } from './errors.js';
-import { readJsonBody } from './json-body.js';
-import type { Method, Route } from './route.js';
+import type { Route } from './route.js';
 import { routeTable } from './routes/index.js';
-import { nameSpan, type RequestTrace, startRequestTrace } from './trace.js';
+import { type RequestTrace, startRequestTrace } from './trace.js';
 
 const traces = new AsyncLocalStorage<RequestTrace>();
 
@@ -89,15 +90,21 @@ function withoutPrefix(prefix: string): RequestHandler {
 
 function byPath(routes: readonly Route[]): Map<string, Route[]> {
   const grouped = new Map<string, Route[]>();
-  for (const route of routes) grouped.set(route.path, [...(grouped.get(route.path) ?? []), route]);
+  for (const route of routes) {
+    const { path } = route.contract;
+    grouped.set(path, [...(grouped.get(path) ?? []), route]);
+  }
   return grouped;
 }
 
 function register(app: Express, path: string, routes: readonly Route[], deps: ApiDeps): void {
-  const allowed = allowHeader(routes.map((route) => route.method));
+  const allowed = allowHeader(routes.map((route) => route.contract.method));
   const registered = app.route(path);
-  for (const route of routes)
-    registered[route.method]((request, response) => answer(route, request, response, deps));
+  for (const route of routes) {
+    registered[route.contract.method]((request, response) =>
+      answerRoute(deps, route, { request, response, trace: traces.getStore() ?? startRequestTrace(request) }),
+    );
+  }
   registered.all((request, response) => {
     response.setHeader('allow', allowed);
     if (request.method === 'OPTIONS') {
@@ -108,47 +115,9 @@ function register(app: Express, path: string, routes: readonly Route[], deps: Ap
   });
 }
 
-function allowHeader(methods: readonly Method[]): string {
+function allowHeader(methods: readonly RouteMethod[]): string {
   const names = methods.map((method) => method.toUpperCase());
   return [...names, ...(names.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
-}
-
-async function answer(route: Route, request: Request, response: Response, deps: ApiDeps): Promise<void> {
-  const trace = traces.getStore() ?? startRequestTrace(request);
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
-  await trace.run(async () => {
-    nameSpan(`${request.method} ${route.path}`);
-    // Before the body is read (contract.md 1.2).
-    const caller = await deps.authenticator.authorize(request, route.auth);
-    let status = 200;
-    const data = await route.answer({
-      params: request.params,
-      query: firstValues(request.originalUrl),
-      body: route.readsBody === 'json' ? await readJsonBody(request) : undefined,
-      caller,
-      trace,
-      signal: AbortSignal.any([gone.signal, deps.stopping]),
-      raw: request,
-      setStatus: (value) => {
-        status = value;
-      },
-    });
-    if (deps.checkAnswers === true) route.data.parse(data);
-    writeData(response, status, data, trace.traceId);
-  });
-}
-
-/** Of a parameter that is given twice the first counts (contract.md 0.4). */
-function firstValues(target: string): Record<string, string> {
-  const start = target.indexOf('?');
-  const values = new Map<string, string>();
-  if (start !== -1) {
-    for (const [name, value] of new URLSearchParams(target.slice(start + 1))) {
-      if (!values.has(name)) values.set(name, value);
-    }
-  }
-  return Object.fromEntries(values);
 }
 
 function errorHandler(deps: ApiDeps): ErrorRequestHandler {

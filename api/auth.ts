@@ -2,7 +2,8 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { decodeJwt } from 'jose';
 import { AgentRunError } from '../contract/errors.js';
-import type { ApiTokenSetting, TokenScope } from '../infra/config/api-config.js';
+import { type AuthRule, type TokenScope, tokenScopes } from '../contract/route-contract.js';
+import type { ApiTokenSetting } from '../infra/config/api-config.js';
 import { type LaunchClaims, type RunnerClaims, tokenAudiences } from '../infra/tokens/claims.js';
 import type { RunnerTokens } from '../infra/tokens/runner-tokens.js';
 import type { RunnerIdentity } from '../store/runner-identity.js';
@@ -19,13 +20,6 @@ export type Caller =
   | { readonly kind: 'launch'; readonly claims: LaunchClaims }
   | { readonly kind: 'runner'; readonly claims: RunnerClaims }
   | { readonly kind: 'run'; readonly runner: RunnerIdentity };
-
-/** What a route accepts: an API token of at least this scope, and kinds of runner tokens. `none`: no token is looked at. */
-export type AuthRule =
-  | 'none'
-  | { readonly api?: TokenScope; readonly launch?: true; readonly runner?: true; readonly run?: true };
-
-const scopeOrder: readonly TokenScope[] = ['read', 'operate', 'admin'];
 
 /** Checks bearer tokens (decisions.md, Auth). With no API token configured the API listens on loopback only, and everybody there is admin. */
 export class Authenticator {
@@ -96,8 +90,8 @@ export class Authenticator {
 function requireScope(scopes: readonly TokenScope[], rule: Exclude<AuthRule, 'none'>): void {
   if (rule.api === undefined)
     throw new AgentRunError('forbidden', 'this route is for runners: it takes a runner token');
-  const needed = scopeOrder.indexOf(rule.api);
-  if (!scopes.some((scope) => scopeOrder.indexOf(scope) >= needed)) {
+  const needed = tokenScopes.indexOf(rule.api);
+  if (!scopes.some((scope) => tokenScopes.indexOf(scope) >= needed)) {
     throw new AgentRunError('forbidden', `this route needs a token of scope ${rule.api}`);
   }
 }

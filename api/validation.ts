@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { JsonObject } from '../contract/json.js';
 
@@ -81,36 +81,3 @@ function kindAt(root: unknown, path: readonly PropertyKey[]): string {
   if (value === null) return 'null';
   return Array.isArray(value) ? 'array' : typeof value;
 }
-
-/**
- * A whole number in the query (decisions.md, "integers in the query"): absent or empty is the default, anything that is no
- * integer within the bounds is 400.
- */
-export function integerQuery(bounds: {
-  readonly min: number;
-  readonly max: number;
-  readonly default: number;
-}) {
-  const expected = `expected an integer from ${bounds.min} to ${bounds.max}`;
-  return z
-    .string()
-    .optional()
-    .transform((text, context) => {
-      if (text === undefined || text.trim() === '') return bounds.default;
-      const value = /^\d{1,15}$/.test(text.trim()) ? Number(text.trim()) : Number.NaN;
-      if (value >= bounds.min && value <= bounds.max) return value;
-      context.addIssue({ code: 'custom', message: expected });
-      return z.NEVER;
-    });
-}
-
-/** Text in the query; empty is absent. */
-export const textQuery = z
-  .string()
-  .max(200)
-  .regex(/^\P{Cc}*$/u, 'expected text without control characters')
-  .optional()
-  .transform((text) => (text === undefined || text.trim() === '' ? undefined : text.trim()));
-
-/** How long a long poll may last, in milliseconds. */
-export const waitMsQuery = integerQuery({ min: 0, max: 25_000, default: 0 });

@@ -44,7 +44,39 @@ export class RawBody {
   }
 }
 
+/** A route as a client sees it: an entry of `routes` of the contract. */
+export interface ClientRoute {
+  readonly method: string;
+  readonly path: string;
+  readonly params: z.ZodType;
+  readonly query: z.ZodType;
+  readonly body: z.ZodType;
+  readonly data: z.ZodType;
+}
+
+/** What a call of a route needs: its path parameters, and if it has them query and body. */
+export type CallInput<Route extends ClientRoute> = (keyof z.input<Route['params']> extends never
+  ? { readonly params?: undefined }
+  : { readonly params: Readonly<Record<keyof z.input<Route['params']> & string, string>> }) & {
+  readonly query?: { readonly [Name in keyof z.input<Route['query']>]?: QueryValue };
+  readonly body?: z.input<Route['body']>;
+};
+
+/** Options of a request besides what its route asks for. */
+export type CallOptions = Omit<RequestOptions, 'query' | 'body'>;
+
 export interface ApiClient {
+  /**
+   * Calls a route of the contract: parameters, query, body and answer have its types.
+   *
+   * @throws as {@link ApiClient.request}.
+   */
+  call<Route extends ClientRoute>(
+    route: Route,
+    input: CallInput<Route>,
+    options?: CallOptions,
+  ): Promise<z.output<Route['data']>>;
+
   /**
    * Sends one request and answers the envelope's data, parsed with `schema`.
    *
@@ -98,6 +130,19 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
   }
 
   return {
+    call<Route extends ClientRoute>(route: Route, input: CallInput<Route>, options: CallOptions = {}) {
+      const { query, body } = input;
+      return this.request<Route['data']>(
+        route.data,
+        httpMethod(route.method),
+        segmentsOf(route.path, input.params ?? {}),
+        {
+          ...options,
+          ...(query === undefined ? {} : { query: queryValues(query) }),
+          ...(body === undefined ? {} : { body }),
+        },
+      );
+    },
     async request(schema, method, segments, request = {}) {
       const url = requestUrl(options.baseUrl, segments, request.query);
       const route = `${method} ${pathOf(url)}`;
@@ -167,6 +212,31 @@ function retryAfterSeconds(response: Response): number | undefined {
   const header = response.headers.get('retry-after');
   if (header === null || !/^\d{1,6}$/.test(header.trim())) return undefined;
   return Number(header);
+}
+
+const httpMethods: readonly HttpMethod[] = ['GET', 'POST', 'PATCH', 'PUT', 'DELETE'];
+
+function httpMethod(method: string): HttpMethod {
+  const found = httpMethods.find((candidate) => candidate === method.toUpperCase());
+  if (found === undefined) throw new TypeError(`${method} is no method of the API`);
+  return found;
+}
+
+/** The segments of `/api/v1/runs/:runId` with the values of its parameters. */
+function segmentsOf(path: string, params: Readonly<Record<string, string>>): string[] {
+  return path
+    .split('/')
+    .filter((segment) => segment !== '')
+    .map((segment) => (segment.startsWith(':') ? (params[segment.slice(1)] ?? '') : segment));
+}
+
+function queryValues(query: object): Record<string, QueryValue> {
+  const values: Record<string, QueryValue> = {};
+  for (const [name, value] of Object.entries(query)) {
+    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
+      values[name] = value;
+  }
+  return values;
 }
 
 /** Path without query: a query may hold what a log should not. */

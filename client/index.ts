@@ -1,6 +1,9 @@
 export {
   type ApiClient,
   type ApiClientOptions,
+  type CallInput,
+  type CallOptions,
+  type ClientRoute,
   createApiClient,
   type HttpMethod,
   RawBody,

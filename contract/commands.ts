@@ -1,13 +1,13 @@
 import { z } from 'zod';
 import { runFailureKindSchema } from './failure-kinds.js';
 import { jsonObjectSchema } from './json.js';
-import { textSchema } from './runs.js';
 import {
   commandStateSchema,
   commandTypeSchema,
   steerDeliverySchema,
   terminalStatusSchema,
 } from './states.js';
+import { textSchema } from './text.js';
 
 const inputItemSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('text'), text: textSchema }),

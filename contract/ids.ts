@@ -10,6 +10,7 @@ export const idPrefixes = {
   queueTask: 'task',
   event: 'evt',
   agentRequest: 'req',
+  auditEntry: 'aud',
 } as const;
 
 export type IdPrefix = (typeof idPrefixes)[keyof typeof idPrefixes];

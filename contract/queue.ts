@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { commandPayloadSchema, idempotencyKeySchema } from './commands.js';
 import { executionPolicyInputSchema } from './execution-policy.js';
 import { jsonObjectSchema } from './json.js';
-import { labelsSchema, sessionRefSchema, textSchema, workspaceSchema } from './runs.js';
+import { labelsSchema, sessionRefSchema, workspaceSchema } from './runs.js';
 import { backendProfileSchema, queueTaskStateSchema } from './states.js';
+import { textSchema } from './text.js';
 
 /** Body of `POST /api/v1/queue/tasks`. Creating does not dispatch (contract.md 4.2). Either `payload` or `prompt`. */
 export const createQueueTaskSchema = z

@@ -3,7 +3,9 @@ import { agentRequestResolutionSchema } from './agent-requests.js';
 import { commandRecordSchema } from './commands.js';
 import { runnerJobIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
-import { runRecordSchema, textSchema } from './runs.js';
+import { launcherSchema, runRecordSchema } from './runs.js';
+import { backendProfileSchema, runnerStateSchema } from './states.js';
+import { textSchema } from './text.js';
 
 const leaseMsSchema = z.number().int().min(1_000).max(600_000).default(60_000);
 
@@ -20,21 +22,23 @@ export const driverCapabilitiesSchema = z.object({
 export type DriverCapabilities = z.infer<typeof driverCapabilitiesSchema>;
 
 /**
- * Body of `POST /api/v1/runners/register` with a launch token. `runnerId` is the runner instance: one start of a supervisor; a repeat of the
- * same instance answers the same, another instance is 409 `fenced` (decisions.md, Auth).
+ * Body of `POST /api/v1/runners/register`. `runnerId` is the runner instance: one start of a supervisor; a repeat of the same instance answers the same,
+ * another instance is 409 `fenced` (decisions.md, Auth). With a launch token `jobId`, `backend`, `version` and `capabilities` are required. With an API
+ * token (old clients, runs of launcher `external`) the contents are free: the answer names the runner id to claim with.
  */
-export const registerSchema = z.strictObject({
+export const registerSchema = z.looseObject({
   runnerId: textSchema.max(200).optional(),
-  jobId: runnerJobIdSchema,
-  backend: textSchema,
-  version: textSchema,
-  capabilities: driverCapabilitiesSchema,
+  jobId: runnerJobIdSchema.optional(),
+  backend: textSchema.optional(),
+  version: textSchema.optional(),
+  capabilities: driverCapabilitiesSchema.optional(),
 });
+/** With an API token there is no job and no runner token: `claim` answers the run token. */
 export const registerAnswerSchema = z.object({
   runnerId: z.string(),
-  jobId: z.string(),
-  runnerToken: z.string(),
-  runnerTokenExpiresAt: z.string(),
+  jobId: z.string().nullable(),
+  runnerToken: z.string().nullable(),
+  runnerTokenExpiresAt: z.string().nullable(),
 });
 
 /** Body of `POST /api/v1/runs/:runId/claim` (contract.md 5.8). */
@@ -88,6 +92,28 @@ export type AssignmentFacts = Omit<Assignment, 'runToken' | 'runTokenExpiresAt'>
 /** Answer of `GET /api/v1/runners/:runnerId/next` (decisions.md): an assignment, `close: true`, or neither when the wait was over. */
 export const nextAnswerSchema = z.object({ assignment: assignmentSchema.nullable(), close: z.boolean() });
 
+/** A runner as the API lists it (decisions.md, Words): one Job or local process group, or one that somebody else started. */
+export const runnerRecordSchema = z.object({
+  jobName: z.string(),
+  runnerId: z.string().nullable(),
+  tenantId: z.string(),
+  sessionId: z.string(),
+  backendProfile: backendProfileSchema,
+  launcher: launcherSchema,
+  state: runnerStateSchema,
+  runId: z.string().nullable(),
+  epoch: z.number().int().nullable(),
+  version: z.string().nullable(),
+  leaseExpiresAt: z.string().nullable(),
+  heartbeatAt: z.string().nullable(),
+  idleUntil: z.string().nullable(),
+  expiresAt: z.string(),
+  createdAt: z.string(),
+  updatedAt: z.string(),
+  valuesPrinted: z.literal(false),
+});
+export type RunnerRecord = z.infer<typeof runnerRecordSchema>;
+
 /** Progress of the agent carried by each heartbeat. */
 export const progressSchema = z.strictObject({
   phase: z.string().max(60),
@@ -124,7 +150,6 @@ export const leaseAnswerSchema = z.object({
 
 /** Body and answer of `PATCH /api/v1/runners/:runnerId/lease`: the heartbeat of an idle runner. */
 export const runnerLeaseSchema = z.strictObject({ leaseMs: leaseMsSchema });
-export type RegisterBody = z.infer<typeof registerSchema>;
 export const runnerLeaseAnswerSchema = z.object({
   runnerId: z.string(),
   state: z.string(),

@@ -10,9 +10,7 @@ import {
   steerDeliveryViewSchema,
   terminalClassificationSchema,
 } from './supervisor.js';
-
-/** A non-blank string, trimmed. */
-export const textSchema = z.string().trim().min(1, 'expected a non-blank string');
+import { textSchema } from './text.js';
 
 export const labelsSchema = z.record(z.string().max(63), z.string().max(256));
 

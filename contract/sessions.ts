@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { agentRequestDecisionSchema } from './agent-requests.js';
 import { commandPayloadSchema, commandRecordSchema, idempotencyKeySchema } from './commands.js';
 import { executionPolicyInputSchema } from './execution-policy.js';
-import { agentRequestIdSchema, sessionIdSchema } from './ids.js';
+import { agentRequestIdSchema, commandIdSchema, sessionIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
 import {
   cancelSchema,
@@ -10,7 +10,6 @@ import {
   launcherSchema,
   runRecordSchema,
   sendRunSchema,
-  textSchema,
   workspaceSchema,
 } from './runs.js';
 import {
@@ -19,14 +18,9 @@ import {
   sessionExecutionStateSchema,
   terminalStatusSchema,
 } from './states.js';
+import { storageBackendSchema, storageKindSchema } from './storage.js';
 import { livenessSchema, sessionSupervisorSchema, unavailableLivenessSchema } from './supervisor.js';
-
-/** A relative folder below the agent's home; no `..`, not absolute (contract.md oddity 19). */
-const subdirectorySchema = z
-  .string()
-  .min(1)
-  .max(200)
-  .regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))[A-Za-z0-9_./-]+$/, 'expected a relative path without ".."');
+import { subdirectorySchema, textSchema } from './text.js';
 
 /** Body of `POST /api/v1/sessions` (contract.md 3.3). */
 export const createSessionSchema = z.strictObject({
@@ -52,8 +46,8 @@ export const sessionRecordSchema = z.object({
   backendProfile: backendProfileSchema,
   conversationId: z.string().nullable(),
   threadId: z.string().nullable(),
-  storageKind: z.enum(['none', 'pvc', 'evicted']),
-  storageBackend: z.enum(['pvc', 'directory']).nullable(),
+  storageKind: storageKindSchema,
+  storageBackend: storageBackendSchema.nullable(),
   storagePvcName: z.string().nullable(),
   storagePvcPhase: z.string().nullable(),
   codexRolloutSubdir: z.string(),
@@ -66,6 +60,8 @@ export const sessionRecordSchema = z.object({
   lastCommandId: z.string().nullable(),
   turns: z.number().int(),
   expiresAt: z.string(),
+  /** Archived sessions take no messages and are left out of lists, until they are unarchived. */
+  archivedAt: z.string().nullable(),
   createdAt: z.string(),
   updatedAt: z.string(),
 });
@@ -74,7 +70,7 @@ export type SessionRecord = z.infer<typeof sessionRecordSchema>;
 const sessionPvcSchema = z.object({
   pvcName: z.string().nullable(),
   pvcPhase: z.string().nullable(),
-  storageBackend: z.enum(['pvc', 'directory']).nullable(),
+  storageBackend: storageBackendSchema.nullable(),
   codexRolloutSubdir: z.string(),
   valuesPrinted: z.literal(false),
 });
@@ -208,6 +204,23 @@ export const activeBeforeSchema = z.object({
   valuesPrinted: z.literal(false),
 });
 export type ActiveBefore = z.infer<typeof activeBeforeSchema>;
+
+/** Which sessions a list shows: those of an execution state, or archived ones; without a state all that are not archived. */
+export const sessionListStateSchema = z.enum([...sessionExecutionStateSchema.options, 'archived']);
+export type SessionListState = z.infer<typeof sessionListStateSchema>;
+
+/** Answer of `DELETE /api/v1/sessions/:sessionId`: storage, runs, events and the record are gone. */
+export const deletedSessionSchema = z.object({
+  action: z.literal('session-deleted'),
+  sessionId: z.string(),
+  valuesPrinted: z.literal(false),
+});
+
+/**
+ * Body of `POST /api/v1/runs/:runId/runner-jobs` (contract.md 5.7). `commandId` must be the run's prompt. Further settings of the job come from the
+ * configuration, not from callers.
+ */
+export const createRunnerJobSchema = z.strictObject({ commandId: commandIdSchema.optional() });
 
 /** One row per attempt and the runner that serves it (decisions.md, Words). */
 export const runnerJobRecordSchema = z.object({

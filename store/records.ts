@@ -57,7 +57,7 @@ export const sessionColumns = `
   s.storage_pvc_phase as "storagePvcPhase", s.codex_rollout_subdir as "codexRolloutSubdir", s.workspace, s.labels,
   s.metadata, s.active_run_id as "activeRunId", s.active_command_id as "activeCommandId",
   s.last_run_id as "lastRunId", s.last_command_id as "lastCommandId", s.turns,
-  ${isoTime('s.expires_at')} as "expiresAt", ${isoTime('s.created_at')} as "createdAt",
+  ${isoTime('s.expires_at')} as "expiresAt", ${isoTime('s.archived_at')} as "archivedAt", ${isoTime('s.created_at')} as "createdAt",
   ${isoTime('s.updated_at')} as "updatedAt"`;
 export const parseSession = (row: unknown): SessionRecord => sessionRecordSchema.parse(row);
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { idPrefixes } from '../contract/ids.js';
-import type { AssignmentFacts, RegisterBody } from '../contract/runners.js';
+import type { AssignmentFacts, DriverCapabilities } from '../contract/runners.js';
 import { loadAssignment } from './assignments.js';
 import { newId } from './new-id.js';
 import type { Pool } from './pool.js';
@@ -25,7 +25,11 @@ export type RegisteredRunner = z.infer<typeof registeredSchema>;
 export async function registerRunner(
   pool: Pool,
   launch: LaunchIdentity,
-  body: Pick<RegisterBody, 'runnerId' | 'version' | 'capabilities'>,
+  body: {
+    readonly runnerId?: string;
+    readonly version: string;
+    readonly capabilities: DriverCapabilities;
+  },
 ): Promise<RegisteredRunner> {
   const runnerId = body.runnerId ?? newId(idPrefixes.runner);
   const found = await pool.query(

@@ -2,18 +2,19 @@ import type { ApiDeps } from '../deps.js';
 import type { Route } from '../route.js';
 import { agentRequestRoutes } from './agent-requests.js';
 import { commandRoutes } from './commands.js';
-import { healthRoutes } from './health.js';
+
 import { queueTaskRoutes } from './queue-tasks.js';
 import { runnerRunRoutes } from './runner-runs.js';
 import { runnerRoutes } from './runners.js';
 import { runRoutes } from './runs.js';
 import { sendRoutes } from './send.js';
 import { sessionRoutes } from './sessions.js';
+import { systemRoutes } from './system.js';
 
 /** Every route of the API, once. */
 export function routeTable(deps: ApiDeps): Route[] {
   return [
-    ...healthRoutes(deps),
+    ...systemRoutes(deps),
     ...sessionRoutes(deps),
     ...sendRoutes(deps),
     ...runRoutes(deps),

@@ -1,89 +1,41 @@
-import { z } from 'zod';
 import { AgentRunError } from '../../contract/errors.js';
-import { queueTaskIdSchema } from '../../contract/ids.js';
-import {
-  createQueueTaskSchema,
-  dispatchSchema,
-  type QueueTaskRecord,
-  queueTaskRecordSchema,
-} from '../../contract/queue.js';
-import { type CancelObservation, cancelObservationSchema, cancelSchema } from '../../contract/runs.js';
+import type { QueueTaskRecord } from '../../contract/queue.js';
+import type { CancelObservation } from '../../contract/runs.js';
 import { isTerminalState } from '../../contract/states.js';
 import { createQueueTask, getQueueTask } from '../../store/queue-tasks.js';
 import type { QueueTaskInput } from '../../workflows/messages.js';
 import { type CancelOrder, cancelRequestOf, observeCancel } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
 import { longPoll } from '../long-poll.js';
-import { defineRoute, ignored, type Route } from '../route.js';
+import { implement, type Route } from '../route.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
-
-const params = z.object({ taskId: queueTaskIdSchema });
 
 /** Queue tasks (contract.md 4). */
 export function queueTaskRoutes(deps: ApiDeps): Route[] {
   const { pool, gateway } = deps;
   return [
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/queue/tasks',
-      summary: 'Creates a task; it waits for its dispatch.',
-      auth: { api: 'operate' },
-      params: ignored,
-      query: ignored,
-      body: createQueueTaskSchema,
-      data: queueTaskRecordSchema,
-      handle: async ({ body, caller }) => {
-        requireTenant(caller, body.tenantId);
-        const task = await createQueueTask(pool, body);
-        await gateway.startQueueTask(workflowInput(task)).catch((error: unknown) => {
-          throw withTask(error, task);
-        });
-        return task;
-      },
+    implement('createQueueTask', async ({ body, caller }) => {
+      requireTenant(caller, body.tenantId);
+      const task = await createQueueTask(pool, body);
+      await gateway.startQueueTask(workflowInput(task)).catch((error: unknown) => {
+        throw withTask(error, task);
+      });
+      return task;
     }),
-    defineRoute({
-      method: 'get',
-      path: '/api/v1/queue/tasks/:taskId',
-      summary: 'A task.',
-      auth: { api: 'read' },
-      params,
-      query: ignored,
-      body: ignored,
-      data: queueTaskRecordSchema,
-      handle: ({ params: { taskId }, caller }) => getQueueTask(pool, taskId, tenantOf(caller)),
+    implement('getQueueTask', ({ params: { taskId }, caller }) =>
+      getQueueTask(pool, taskId, tenantOf(caller)),
+    ),
+    implement('dispatchQueueTask', async ({ params: { taskId }, caller }) => {
+      const task = await getQueueTask(pool, taskId, tenantOf(caller));
+      if (isTerminalState(task.state)) return task;
+      await gateway.dispatch(workflowInput(task));
+      return getQueueTask(pool, taskId);
     }),
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/queue/tasks/:taskId/dispatch',
-      summary: 'Hands a task to its session; a repeat answers the same.',
-      auth: { api: 'operate' },
-      params,
-      query: ignored,
-      body: dispatchSchema,
-      data: queueTaskRecordSchema,
-      handle: async ({ params: { taskId }, caller }) => {
-        const task = await getQueueTask(pool, taskId, tenantOf(caller));
-        if (isTerminalState(task.state)) return task;
-        await gateway.dispatch(workflowInput(task));
-        return getQueueTask(pool, taskId);
-      },
-    }),
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/queue/tasks/:taskId/cancel',
-      summary:
-        'Ends a task that waits, or asks for the end of its run; a task that has ended is answered as it is.',
-      auth: { api: 'operate' },
-      params,
-      query: ignored,
-      body: cancelSchema,
-      data: queueTaskRecordSchema.extend({ cancel: cancelObservationSchema }),
-      handle: async ({ params: { taskId }, body, caller, signal }) => {
-        const task = await getQueueTask(pool, taskId, tenantOf(caller));
-        const requested = !isTerminalState(task.state) && (await requestCancel(deps, task, body));
-        const after = await untilEnded(deps, taskId, body.waitMs, signal);
-        return { ...after, cancel: await observed(deps, after, requested) };
-      },
+    implement('cancelQueueTask', async ({ params: { taskId }, body, caller, signal }) => {
+      const task = await getQueueTask(pool, taskId, tenantOf(caller));
+      const requested = !isTerminalState(task.state) && (await requestCancel(deps, task, body));
+      const after = await untilEnded(deps, taskId, body.waitMs, signal);
+      return { ...after, cancel: await observed(deps, after, requested) };
     }),
   ];
 }

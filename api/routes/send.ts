@@ -1,17 +1,7 @@
-import { z } from 'zod';
 import type { CommandPayload } from '../../contract/commands.js';
 import { AgentRunError } from '../../contract/errors.js';
-import { sessionIdSchema } from '../../contract/ids.js';
 import type { SendRun } from '../../contract/runs.js';
-import {
-  type ActiveBefore,
-  type SendAnswer,
-  type SendBody,
-  type SendPlan,
-  sendAnswerSchema,
-  sendPlanSchema,
-  sendSchema,
-} from '../../contract/sessions.js';
+import type { ActiveBefore, SendAnswer, SendBody, SendPlan } from '../../contract/sessions.js';
 import { decideSend } from '../../domain/send-plan.js';
 import { getCommand, listCommands } from '../../store/commands.js';
 import { getRun, latestRunnerJob } from '../../store/runs.js';
@@ -21,28 +11,18 @@ import { actionDescriptor, pollActions } from '../action-descriptors.js';
 import { type NamedAnswer, namedAnswer } from '../answers.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
-import { defineRoute, ignored, type Route } from '../route.js';
+import { implement, type Route } from '../route.js';
 import { sendMessage } from '../send-message.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
 
 /** `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6). */
 export function sendRoutes(deps: ApiDeps): Route[] {
   return [
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/sessions/:sessionId/send',
-      summary: 'Sends a message: it steers the running turn or is a turn. `dryRun` only says which.',
-      auth: { api: 'operate' },
-      params: z.object({ sessionId: sessionIdSchema }),
-      query: ignored,
-      body: sendSchema,
-      data: z.union([sendAnswerSchema, sendPlanSchema]),
-      handle: async ({ params: { sessionId }, body, caller, trace }) => {
-        const said = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
-        const owner = await ownerOf(deps, caller, said);
-        const request = { ...said, named: await namedAnswer(deps.pool, sessionId, body) };
-        return body.dryRun ? planSend(deps, request) : send(deps, request, owner, trace.traceparent);
-      },
+    implement('send', async ({ params: { sessionId }, body, caller, trace }) => {
+      const said = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
+      const owner = await ownerOf(deps, caller, said);
+      const request = { ...said, named: await namedAnswer(deps.pool, sessionId, body) };
+      return body.dryRun ? planSend(deps, request) : send(deps, request, owner, trace.traceparent);
     }),
   ];
 }

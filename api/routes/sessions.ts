@@ -1,17 +1,5 @@
-import { z } from 'zod';
-import { commandRecordSchema } from '../../contract/commands.js';
 import { AgentRunError } from '../../contract/errors.js';
-import { type EventType, eventPageSchema } from '../../contract/events.js';
-import { runIdSchema, sessionIdSchema } from '../../contract/ids.js';
-import { cancelObservationSchema, runRecordSchema } from '../../contract/runs.js';
-import {
-  controlBodySchema,
-  createSessionSchema,
-  ensuredSessionSchema,
-  readBodySchema,
-  readMarkSchema,
-  sessionViewSchema,
-} from '../../contract/sessions.js';
+import type { EventType } from '../../contract/events.js';
 import { sessionSupervisor } from '../../domain/supervisor-view.js';
 import { getCommand } from '../../store/commands.js';
 import { emptyEventPage, readEvents } from '../../store/events.js';
@@ -21,16 +9,10 @@ import { ensureSession, getSession, getSessionSummary, markSessionRead } from '.
 import type { Caller } from '../auth.js';
 import { cancelRun } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
-import { eventPage, eventPageQuery } from '../event-pages.js';
-import { defineRoute, ignored, type Route } from '../route.js';
+import { eventPage } from '../event-pages.js';
+import { implement, type Route } from '../route.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
-import { textQuery } from '../validation.js';
 
-const params = z.object({ sessionId: sessionIdSchema });
-const cancelled = { cancel: cancelObservationSchema };
-const tracePageQuery = eventPageQuery.extend({
-  runId: textQuery.pipe(runIdSchema.optional()),
-});
 const defaultReader = 'cli';
 
 /** The events that read as text. */
@@ -46,123 +28,59 @@ const outputTypes: readonly EventType[] = [
 export function sessionRoutes(deps: ApiDeps): Route[] {
   const { pool } = deps;
   return [
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/sessions',
-      summary: 'Creates a session, or answers the one that has this id.',
-      auth: { api: 'operate' },
-      params: ignored,
-      query: ignored,
-      body: createSessionSchema,
-      data: ensuredSessionSchema,
-      handle: async ({ body, caller }) => {
-        requireTenant(caller, body.tenantId);
-        return ensureSession(pool, body);
-      },
+    implement('createSession', async ({ body, caller }) => {
+      requireTenant(caller, body.tenantId);
+      return ensureSession(pool, body);
     }),
-    defineRoute({
-      method: 'get',
-      path: '/api/v1/sessions/:sessionId',
-      summary: 'A session as one reader sees it, with how its active or last turn stands.',
-      auth: { api: 'read' },
-      params,
-      query: z.object({ readerId: textQuery }),
-      body: ignored,
-      data: sessionViewSchema,
-      handle: async ({ params: { sessionId }, query, caller }) => {
-        const summary = await getSessionSummary(
-          pool,
-          sessionId,
-          query.readerId ?? defaultReader,
-          tenantOf(caller),
-        );
-        const runId = summary.activeRunId ?? summary.lastRunId;
-        if (runId === null) return summary;
-        try {
-          // Run and command belong together: the result is of the run's own prompt (contract.md oddity 14).
-          const result = await getRunResult(pool, runId);
-          const supervisor = sessionSupervisor(summary, result);
-          return { ...summary, liveness: result.liveness, supervisor };
-        } catch (error) {
-          // The summary is of use without it (contract.md 3.4, step 6).
-          deps.logger.warn({ cause: error, sessionId, runId }, 'the liveness of a session cannot be read');
-          const liveness = {
-            phase: 'unavailable' as const,
-            active: summary.active,
-            failureKind: 'infra-failed' as const,
-            message: 'the liveness of the run cannot be read right now',
-            valuesPrinted: false as const,
-          };
-          return { ...summary, liveness };
-        }
-      },
+    implement('getSession', async ({ params: { sessionId }, query, caller }) => {
+      const summary = await getSessionSummary(
+        pool,
+        sessionId,
+        query.readerId ?? defaultReader,
+        tenantOf(caller),
+      );
+      const runId = summary.activeRunId ?? summary.lastRunId;
+      if (runId === null) return summary;
+      try {
+        // Run and command belong together: the result is of the run's own prompt (contract.md oddity 14).
+        const result = await getRunResult(pool, runId);
+        const supervisor = sessionSupervisor(summary, result);
+        return { ...summary, liveness: result.liveness, supervisor };
+      } catch (error) {
+        // The summary is of use without it (contract.md 3.4, step 6).
+        deps.logger.warn({ cause: error, sessionId, runId }, 'the liveness of a session cannot be read');
+        const liveness = {
+          phase: 'unavailable' as const,
+          active: summary.active,
+          failureKind: 'infra-failed' as const,
+          message: 'the liveness of the run cannot be read right now',
+          valuesPrinted: false as const,
+        };
+        return { ...summary, liveness };
+      }
     }),
-    defineRoute({
-      method: 'get',
-      path: '/api/v1/sessions/:sessionId/trace',
-      summary: 'Events of the active or last run, or of `runId`; with `waitMs` a long poll.',
-      auth: { api: 'read' },
-      params,
-      query: tracePageQuery,
-      body: ignored,
-      data: eventPageSchema,
-      handle: async ({ params: { sessionId }, query, caller, signal }) => {
-        const runId = await runOfSession(deps, caller, sessionId, query.runId);
-        return runId === null ? emptyEventPage : eventPage(deps, runId, query, signal);
-      },
+    implement('getSessionTrace', async ({ params: { sessionId }, query, caller, signal }) => {
+      const runId = await runOfSession(deps, caller, sessionId, query.runId);
+      return runId === null ? emptyEventPage : eventPage(deps, runId, query, signal);
     }),
-    defineRoute({
-      method: 'get',
-      path: '/api/v1/sessions/:sessionId/output',
-      summary: 'As trace, only what reads as text.',
-      auth: { api: 'read' },
-      params,
-      query: tracePageQuery,
-      body: ignored,
-      data: eventPageSchema,
-      handle: async ({ params: { sessionId }, query, caller }) => {
-        const runId = await runOfSession(deps, caller, sessionId, query.runId);
-        return runId === null ? emptyEventPage : readEvents(pool, runId, { ...query, types: outputTypes });
-      },
+    implement('getSessionOutput', async ({ params: { sessionId }, query, caller }) => {
+      const runId = await runOfSession(deps, caller, sessionId, query.runId);
+      return runId === null ? emptyEventPage : readEvents(pool, runId, { ...query, types: outputTypes });
     }),
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/sessions/:sessionId/read',
-      summary: 'The reader has seen everything up to now.',
-      auth: { api: 'operate' },
-      params,
-      query: ignored,
-      body: readBodySchema,
-      data: readMarkSchema,
-      handle: ({ params: { sessionId }, body, caller }) =>
-        markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantOf(caller)),
-    }),
-    defineRoute({
-      method: 'post',
-      path: '/api/v1/sessions/:sessionId/control',
-      summary: 'Marks the session read, or cancels its active turn.',
-      auth: { api: 'operate' },
-      params,
-      query: ignored,
-      body: controlBodySchema,
-      data: z.union([
-        readMarkSchema,
-        commandRecordSchema.extend(cancelled),
-        runRecordSchema.extend(cancelled),
-      ]),
-      handle: async ({ params: { sessionId }, body, caller, signal }) => {
-        const tenantId = tenantOf(caller);
-        if (body.action === 'read')
-          return markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantId);
-        const session = await getSession(pool, sessionId, tenantId);
-        if (session.activeRunId === null) {
-          throw new AgentRunError('conflict', `session ${sessionId} has no active turn to cancel`);
-        }
-        const { run, cancel } = await cancelRun(deps, await getRun(pool, session.activeRunId), body, signal);
-        const record =
-          session.activeCommandId === null ? run : await getCommand(pool, session.activeCommandId);
-        return { ...record, cancel };
-      },
+    implement('readSession', ({ params: { sessionId }, body, caller }) =>
+      markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantOf(caller)),
+    ),
+    implement('controlSession', async ({ params: { sessionId }, body, caller, signal }) => {
+      const tenantId = tenantOf(caller);
+      if (body.action === 'read')
+        return markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantId);
+      const session = await getSession(pool, sessionId, tenantId);
+      if (session.activeRunId === null) {
+        throw new AgentRunError('conflict', `session ${sessionId} has no active turn to cancel`);
+      }
+      const { run, cancel } = await cancelRun(deps, await getRun(pool, session.activeRunId), body, signal);
+      const record = session.activeCommandId === null ? run : await getCommand(pool, session.activeCommandId);
+      return { ...record, cancel };
     }),
   ];
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { type TokenScope, tokenScopes } from '../../contract/route-contract.js';
 import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
 import { secretSetting } from './secret-file.js';
 import {
@@ -30,9 +31,6 @@ const settings = z.object({
   AGENTRUN_LOG_LEVEL: logLevelSetting.default('info'),
   OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional(),
 });
-
-export const tokenScopes = ['read', 'operate', 'admin'] as const;
-export type TokenScope = (typeof tokenScopes)[number];
 
 /** One bearer token of the API (decisions.md, Auth). Without a tenant it sees every tenant. */
 export interface ApiTokenSetting {

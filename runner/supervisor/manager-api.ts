@@ -3,6 +3,7 @@ import {
   type ApiClient,
   ApiError,
   type ClientLog,
+  ConnectionError,
   createApiClient,
   noRetry,
   RawBody,
@@ -65,6 +66,9 @@ export class ManagerApi {
       body,
       retry: startRetry,
     });
+    if (answer.runnerToken === null) {
+      throw new ConnectionError('invalid-answer', 'register answered no runner token to a launch token');
+    }
     this.#setRunnerToken(answer.runnerToken);
   }
 

@@ -43,6 +43,7 @@ describe('migrate', () => {
       '0001_initial',
       '0002_turns-that-are-never-lost',
       '0003_answers-are-forgotten',
+      '0004_contract-complete',
     ]);
     expect(await migrateOnce(url)).toEqual([]);
   });
@@ -70,7 +71,7 @@ describe('migrate', () => {
          select id, 't', 's', 'r', id, 'h', body::jsonb, '{}'
            from (values ('told', '{"answer":{"requestId":"r","text":"old"}}'), ('turn', '{"payload":{"prompt":"old"}}')) as n(id, body);`,
     );
-    expect(await migrateOnce(url)).toEqual(['0003_answers-are-forgotten']);
+    expect(await migrateOnce(url)).toEqual(['0003_answers-are-forgotten', '0004_contract-complete']);
     const kept = await rows(
       url,
       `select 'request' as of, request_id as id from agent_requests where resolution::text like '%old%'

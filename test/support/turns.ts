@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { type Assignment, assignmentSchema, registerAnswerSchema } from '../../contract/runners.js';
 import { type SendAnswer, sendAnswerSchema } from '../../contract/sessions.js';
 import { jobNameOf } from '../../store/attempts.js';
@@ -74,16 +75,21 @@ export async function startTurn(
 }
 
 export function register(api: TestApi, launchToken: string, jobId: string, runnerId?: string) {
-  return api.data(registerAnswerSchema, 'POST', '/api/v1/runners/register', {
-    token: launchToken,
-    body: {
-      jobId,
-      backend: 'codex',
-      version: '1',
-      capabilities,
-      ...(runnerId === undefined ? {} : { runnerId }),
+  return api.data(
+    registerAnswerSchema.extend({ runnerToken: z.string() }),
+    'POST',
+    '/api/v1/runners/register',
+    {
+      token: launchToken,
+      body: {
+        jobId,
+        backend: 'codex',
+        version: '1',
+        capabilities,
+        ...(runnerId === undefined ? {} : { runnerId }),
+      },
     },
-  });
+  );
 }
 
 export function claim(

@@ -1,43 +1,25 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Health, healthSchema } from '../../contract/health.js';
+import type { Health } from '../../contract/health.js';
 import { backendProfileSchema } from '../../contract/states.js';
 import type { ApiDeps } from '../deps.js';
-import { defineRoute, ignored, type Route } from '../route.js';
+import { implement, type Route } from '../route.js';
 
 const checkTimeoutMs = 1_000;
 
-/** Health and readiness (contract.md 1.7, decisions.md). Exempt from auth, exactly these paths. */
-export function healthRoutes(deps: ApiDeps): Route[] {
-  const route = (path: string, summary: string, handle: () => Promise<{ health: Health; status: number }>) =>
-    defineRoute({
-      method: 'get',
-      path,
-      summary,
-      auth: 'none',
-      params: ignored,
-      query: ignored,
-      body: ignored,
-      data: healthSchema,
-      handle: async ({ setStatus }) => {
-        const { health, status } = await handle();
-        setStatus(status);
-        return health;
-      },
-    });
-  const live = async () => ({ health: healthOf(deps, { database: null, temporal: null }), status: 200 });
-  const ready = async () => {
+/** Health and readiness (contract.md 1.7, decisions.md), who a caller is, and what backends can do. */
+export function systemRoutes(deps: ApiDeps): Route[] {
+  const live = async () => healthOf(deps, { database: null, temporal: null });
+  const ready = async ({ setStatus }: { setStatus: (status: number) => void }) => {
     const health = healthOf(deps, await check(deps));
-    return { health, status: health.ready ? 200 : 503 };
+    setStatus(health.ready ? 200 : 503);
+    return health;
   };
   return [
-    route('/health', 'Readiness in the body; the status is always 200.', async () => ({
-      ...(await ready()),
-      status: 200,
-    })),
-    route('/health/live', 'The process answers; asks nobody.', live),
-    route('/healthz', 'Alias of /health/live.', live),
-    route('/health/readiness', '503 when Postgres or Temporal is not reachable.', ready),
-    route('/readyz', 'Alias of /health/readiness.', ready),
+    implement('health', async () => healthOf(deps, await check(deps))),
+    implement('liveness', live),
+    implement('livenessAlias', live),
+    implement('readiness', ready),
+    implement('readinessAlias', ready),
   ];
 }
 

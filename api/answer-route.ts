@@ -1,0 +1,87 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { Request, Response } from 'express';
+import { idempotencyKeySchema } from '../contract/commands.js';
+import { AgentRunError } from '../contract/errors.js';
+import { failuresOf } from '../contract/route-contract.js';
+import type { ApiDeps } from './deps.js';
+import { writeData } from './envelope.js';
+import { toAgentRunError } from './errors.js';
+import { readJsonBody } from './json-body.js';
+import type { Route } from './route.js';
+import { nameSpan, type RequestTrace } from './trace.js';
+import { parsePart } from './validation.js';
+
+/** One request to one route: who calls, what is asked, the answer in its envelope. */
+export async function answerRoute(
+  deps: ApiDeps,
+  route: Route,
+  { request, response, trace }: { request: Request; response: Response; trace: RequestTrace },
+): Promise<void> {
+  const { contract } = route;
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  await trace.run(async () => {
+    nameSpan(`${request.method} ${contract.path}`);
+    // Before the body is read (contract.md 1.2).
+    const caller = await deps.authenticator.authorize(request, contract.auth);
+    let status = 200;
+    const asked = {
+      params: request.params,
+      query: firstValues(request.originalUrl),
+      body:
+        contract.bodyKind === 'json' || contract.bodyKind === 'ignored'
+          ? await readJsonBody(request)
+          : undefined,
+      caller,
+      trace,
+      idempotencyKey: contract.idempotency === 'key' ? idempotencyHeader(request) : null,
+      signal: AbortSignal.any([gone.signal, deps.stopping]),
+      raw: request,
+      setStatus: (value: number) => {
+        status = value;
+      },
+    };
+    const data = await (deps.checkAnswers === true ? checked(route, asked) : route.answer(asked));
+    writeData(response, status, data, trace.traceId);
+  });
+}
+
+/** In tests: an answer that does not fit its schema, or a failure that the route does not list, is a defect. */
+async function checked(route: Route, asked: Parameters<Route['answer']>[0]): Promise<unknown> {
+  let data: unknown;
+  try {
+    data = await route.answer(asked);
+  } catch (error) {
+    const { failureKind } = toAgentRunError(error);
+    if (failuresOf(route.contract).has(failureKind)) throw error;
+    throw new Error(`${route.operationId} answers ${failureKind}, which its contract does not list`, {
+      cause: error,
+    });
+  }
+  // What goes over the wire: without fields that are undefined.
+  const sent: unknown = JSON.parse(JSON.stringify(data));
+  if (!isDeepStrictEqual(JSON.parse(JSON.stringify(route.contract.data.parse(sent))), sent)) {
+    throw new Error(`${route.operationId} answers fields that its contract does not list`);
+  }
+  return data;
+}
+
+/** @throws AgentRunError `schema-invalid` for a key that is blank or too long. */
+function idempotencyHeader(request: Request): string | null {
+  const [key, ...others] = request.headersDistinct['idempotency-key'] ?? [];
+  if (key === undefined) return null;
+  if (others.length > 0) throw new AgentRunError('schema-invalid', 'Idempotency-Key: expected one header');
+  return parsePart(idempotencyKeySchema, key, 'Idempotency-Key');
+}
+
+/** Of a parameter that is given twice the first counts (contract.md 0.4). */
+function firstValues(target: string): Record<string, string> {
+  const start = target.indexOf('?');
+  const values = new Map<string, string>();
+  if (start !== -1) {
+    for (const [name, value] of new URLSearchParams(target.slice(start + 1))) {
+      if (!values.has(name)) values.set(name, value);
+    }
+  }
+  return Object.fromEntries(values);
+}
