@@ -1,18 +1,24 @@
 import type { Launcher } from '../contract/runs.js';
+import type { LaunchDecision } from '../domain/launch-decision.js';
 import type { RetryFacts } from '../domain/retry-decision.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import type { SupervisionVerdict } from '../domain/supervision.js';
 import type { AfterAttempt, EndedAttempt, ParkLook } from '../store/attempt-ends.js';
 import type { CancelledTask, FollowedTask, TaskMessage } from '../store/queue-task-steps.js';
+import type { BegunRemoval, ExpiredSession, ExpiredSessions } from '../store/session-storage.js';
 import type { FinishedTurn, OpenedTurn, TurnEnd, WrittenAttempt } from '../store/turn-steps.js';
-import type { CancelAnswer, CancelRequest } from '../workflows/messages.js';
+import type { CancelAnswer, CancelRequest, CollectedSession } from '../workflows/messages.js';
 
 // What workflows ask for, by kind: how each is retried stands in workflows/activity-proxies.ts.
 
 /** Short Postgres writes; each is one idempotent transaction. */
 export interface RecordActivities {
   acceptMessage(input: { commandId: string }): Promise<SendDecision>;
-  nextTurn(input: { sessionId: string }): Promise<{ runId: string; launcher: Launcher } | null>;
+  adoptLauncher(input: { runId: string }): Promise<LaunchDecision>;
+  /** `traceparent` is left out in histories of before. */
+  nextTurn(input: {
+    sessionId: string;
+  }): Promise<{ runId: string; launcher: Launcher; traceparent?: string | null } | null>;
   openTurn(input: { runId: string }): Promise<OpenedTurn>;
   writeAttempt(input: { runId: string; epoch: number }): Promise<WrittenAttempt>;
   endAttempt(input: EndedAttempt): Promise<AfterAttempt>;
@@ -28,6 +34,8 @@ export interface RecordActivities {
   dispatchTask(input: { taskId: string }): Promise<TaskMessage>;
   followTask(input: { taskId: string }): Promise<FollowedTask>;
   cancelTask(input: { taskId: string; reason: string | null }): Promise<CancelledTask>;
+  beginEviction(input: { sessionId: string; onlyIfExpired: boolean }): Promise<BegunRemoval>;
+  beginDeletion(input: { sessionId: string }): Promise<BegunRemoval>;
 }
 
 /** Starting and ending runners, and telling other workflows. */
@@ -40,9 +48,23 @@ export interface RunnerActivities {
   cancelRun(input: { runId: string } & CancelRequest): Promise<void>;
 }
 
+/** The files of sessions and the rows of deleted ones; each is idempotent. */
+export interface StorageActivities {
+  ensureStorage(input: { sessionId: string }): Promise<void>;
+  /** Measures and records. */
+  measureStorage(input: { sessionId: string }): Promise<void>;
+  /** Only of a session whose eviction or deletion has begun and whose runners are proven gone. */
+  removeStorage(input: { sessionId: string }): Promise<void>;
+  deleteSessionRows(input: { sessionId: string }): Promise<void>;
+  listExpiredSessions(input: { tenantId: string | null; limit: number }): Promise<ExpiredSessions>;
+  /** Has the session's own workflow evict it, or finish what was begun. */
+  collectSession(session: ExpiredSession): Promise<CollectedSession>;
+}
+
 /** Watching a runner until its attempt is over. */
 export interface SuperviseActivities {
-  superviseRunner(input: { runId: string; epoch: number }): Promise<SupervisedAttempt>;
+  /** `launcher`: of the attempt as its workflow knows it; it is told when the records say another. Left out in histories of 0.2.0. */
+  superviseRunner(input: { runId: string; epoch: number; launcher?: Launcher }): Promise<SupervisedAttempt>;
 }
 
 /** Bounded: texts of the agent are cut off, the whole ones are in Postgres. */

@@ -1,5 +1,6 @@
 import { queueTaskWorkflowId } from '../domain/workflow-ids.js';
 import { acceptMessage } from '../store/accept-message.js';
+import { adoptLauncher } from '../store/adopt-launcher.js';
 import { endAttempt, lookAtPark } from '../store/attempt-ends.js';
 import type { AttemptSettings, PreparedAttempt } from '../store/attempts.js';
 import { nextTurn } from '../store/next-turn.js';
@@ -7,6 +8,7 @@ import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { cancelTask, dispatchTask, followTask } from '../store/queue-task-steps.js';
 import { loadRetryFacts } from '../store/retry-facts.js';
+import { type BegunRemoval, beginDeletion, beginEviction } from '../store/session-storage.js';
 import { finishTurn, openTurn, requestCancel, writeAttempt } from '../store/turn-steps.js';
 import { finalErrors } from './final-errors.js';
 import type { RecordActivities } from './index.js';
@@ -26,6 +28,11 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
   const wakeRunner = (attempt: PreparedAttempt | null) => {
     if (attempt?.reused === true) notifier.notify('agentrun_runner', attempt.jobName);
   };
+  // An idle one that is told to close ends by itself, before it is ended.
+  const wakeRunners = (removal: BegunRemoval) => {
+    for (const jobName of removal.jobNames) notifier.notify('agentrun_runner', jobName);
+    return removal;
+  };
   return {
     acceptMessage: final('acceptMessage', async ({ commandId }) => {
       const accepted = await acceptMessage(pool, settings, commandId);
@@ -33,11 +40,16 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
       for (const runId of accepted.touchedRunIds) wakeRun(runId);
       return accepted.decision;
     }),
+    adoptLauncher: final('adoptLauncher', async ({ runId }) => {
+      const decided = await adoptLauncher(pool, settings, runId);
+      if (decided.kind === 'job') wakeRun(runId);
+      return decided;
+    }),
     nextTurn: final('nextTurn', async ({ sessionId }) => {
       const turn = await nextTurn(pool, settings, sessionId);
       if (turn === null) return null;
       wakeRunner(turn.attempt);
-      return { runId: turn.runId, launcher: turn.launcher };
+      return { runId: turn.runId, launcher: turn.launcher, traceparent: turn.traceparent };
     }),
     openTurn: final('openTurn', ({ runId }) => openTurn(pool, settings, runId)),
     writeAttempt: final('writeAttempt', async ({ runId, epoch }) => {
@@ -72,6 +84,12 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
     ),
     followTask: final('followTask', ({ taskId }) => followTask(pool, taskId)),
     cancelTask: final('cancelTask', ({ taskId, reason }) => cancelTask(pool, taskId, reason)),
+    beginEviction: final('beginEviction', async ({ sessionId, onlyIfExpired }) =>
+      wakeRunners(await beginEviction(pool, sessionId, { onlyIfExpired })),
+    ),
+    beginDeletion: final('beginDeletion', async ({ sessionId }) =>
+      wakeRunners(await beginDeletion(pool, sessionId)),
+    ),
   };
 }
 

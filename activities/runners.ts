@@ -13,6 +13,7 @@ import { type LaunchFacts, loadLaunchFacts, noteLaunched } from '../store/launch
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { refuseMessage, whomToNotify } from '../store/queue-task-steps.js';
+import { noteStorageBound } from '../store/session-storage.js';
 import type { AttemptKey } from '../store/supervision-facts.js';
 import { cancelPendingRun, requestCancel } from '../store/turn-steps.js';
 import {
@@ -106,6 +107,8 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         launchToken: await dependencies.mintLaunchToken({ runId, epoch, jobId, jobName }),
       };
       await launchOrRefuse(launch);
+      // The launch made the folders of a session that nobody created beforehand. On its own: the session's row is locked before the run's.
+      await noteStorageBound(pool, facts.sessionId);
       await noteLaunched(pool, facts);
     },
 
@@ -179,7 +182,7 @@ function sessionStart(input: SessionInput) {
 }
 
 /** Says every few seconds that a long step goes on: without it the server would start it again beside itself. */
-async function heartbeating<T>(phase: string, work: () => Promise<T>): Promise<T> {
+export async function heartbeating<T>(phase: string, work: () => Promise<T>): Promise<T> {
   const context = Context.current();
   context.heartbeat({ phase });
   const timer = setInterval(() => context.heartbeat({ phase }), heartbeatMs);

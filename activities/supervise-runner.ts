@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { z } from 'zod';
 import type { Outcome } from '../contract/commands.js';
+import type { Launcher as RunLauncher } from '../contract/runs.js';
 import { type FinalVerdict, judgeAttempt, type ProcessFate } from '../domain/supervision.js';
 import type { Launcher } from '../infra/launchers/launcher.js';
 import type { Listener } from '../store/listener.js';
@@ -40,14 +41,20 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
   const looks = new AttemptLooks(pool);
   const beat = new SharedBeat(safetyLookMs);
   return {
-    async superviseRunner({ runId, epoch }) {
+    async superviseRunner({ runId, epoch, launcher: known }) {
       const context = Context.current();
       const bell = new Bell();
       const stops = [listener.subscribe('agentrun_attempt', runId, bell.ring), beat.subscribe(bell.ring)];
       const former = formerWatchSchema.safeParse(context.info.heartbeatDetails).data;
-      const watch = new AttemptWatch({ runId, epoch }, former, looks, launcher, (jobName) => {
-        stops.push(launcher.watch(jobName, bell.ring));
-      });
+      const watch = new AttemptWatch(
+        { runId, epoch, launcher: known },
+        former,
+        looks,
+        launcher,
+        (jobName) => {
+          stops.push(launcher.watch(jobName, bell.ring));
+        },
+      );
       try {
         for (;;) {
           context.cancellationSignal.throwIfAborted();
@@ -68,6 +75,7 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
       if (facts === undefined) return { verdict: { kind: 'superseded' }, cancelRequested: false };
       const verdict = judgeAttempt(facts, watch.attempt.epoch);
       const cancelRequested = facts.cancelRequestedAtMs !== null;
+      if (verdict.kind === 'launcher-given') return { verdict, cancelRequested };
       if (verdict.kind !== 'wait') {
         const completed = verdict.kind === 'outcome' && verdict.outcome.terminalStatus === 'completed';
         const retry = completed ? undefined : await loadRetryFacts(pool, watch.attempt);
@@ -98,9 +106,14 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
 const formerWatchSchema = z.object({ lookedAtMs: z.number(), lookingSinceMs: z.number().nullable() });
 type FormerWatch = z.infer<typeof formerWatchSchema>;
 
+/** An attempt, with its launcher as the workflow knows it. */
+interface WatchedAttempt extends AttemptKey {
+  readonly launcher: RunLauncher | undefined;
+}
+
 /** The looks at one attempt: its process first, then the records (see {@link judgeAttempt}). */
 class AttemptWatch {
-  readonly attempt: AttemptKey;
+  readonly attempt: WatchedAttempt;
   readonly #looks: AttemptLooks;
   readonly #launcher: Pick<Launcher, 'fate'>;
   readonly #onJobName: (jobName: string) => void;
@@ -111,7 +124,7 @@ class AttemptWatch {
   #failedLooks = 0;
 
   constructor(
-    attempt: AttemptKey,
+    attempt: WatchedAttempt,
     former: FormerWatch | undefined,
     looks: AttemptLooks,
     launcher: Pick<Launcher, 'fate'>,
@@ -152,7 +165,9 @@ class AttemptWatch {
     this.#failedLooks = 0;
     this.#lookedAtMs = stored.nowMs;
     this.#gapLimitMs = longestGapMs;
-    return { ...stored, process, lookingSinceMs: this.#lookingSinceMs };
+    const { launcher, ...facts } = stored;
+    const givenLauncher = this.attempt.launcher === 'external' && launcher !== 'external' ? launcher : null;
+    return { ...facts, givenLauncher, process, lookingSinceMs: this.#lookingSinceMs };
   }
 
   async #learnJobName(): Promise<string | undefined> {
@@ -164,6 +179,8 @@ class AttemptWatch {
 
 /** A verdict as it may stand in a history: without the agent's long texts and what only the records need. */
 function bounded(verdict: FinalVerdict): FinalVerdict {
+  if (verdict.kind === 'runner-gone' && verdict.message !== undefined)
+    return { ...verdict, message: cutOff(verdict.message) };
   if (verdict.kind !== 'outcome') return verdict;
   const { terminalStatus, failureKind, failureMessage, provider } = verdict.outcome;
   const outcome: Outcome = {

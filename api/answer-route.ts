@@ -3,12 +3,15 @@ import type { Request, Response } from 'express';
 import { idempotencyKeySchema } from '../contract/commands.js';
 import { AgentRunError } from '../contract/errors.js';
 import { failuresOf } from '../contract/route-contract.js';
+import { auditOf, isRunnerRoute } from './audit.js';
+import { type Caller, requireAllowed } from './auth.js';
 import type { ApiDeps } from './deps.js';
 import { writeData } from './envelope.js';
 import { toAgentRunError } from './errors.js';
 import { readJsonBody } from './json-body.js';
+import { operationSpans } from './operation-spans.js';
 import type { Route } from './route.js';
-import { nameSpan, type RequestTrace } from './trace.js';
+import type { RequestFacts, RequestTrace } from './trace.js';
 import { parsePart } from './validation.js';
 
 /** One request to one route: who calls, what is asked, the answer in its envelope. */
@@ -20,29 +23,94 @@ export async function answerRoute(
   const { contract } = route;
   const gone = new AbortController();
   response.once('close', () => gone.abort());
-  await trace.run(async () => {
-    nameSpan(`${request.method} ${contract.path}`);
+  Object.assign(trace.facts, { operationId: route.operationId, route: contract.path });
+  await traced(deps, route, trace, async () => {
     // Before the body is read (contract.md 1.2).
-    const caller = await deps.authenticator.authorize(request, contract.auth);
-    let status = 200;
-    const asked = {
-      params: request.params,
-      query: firstValues(request.originalUrl),
-      body:
-        contract.bodyKind === 'json' || contract.bodyKind === 'ignored'
-          ? await readJsonBody(request)
-          : undefined,
-      caller,
-      trace,
-      idempotencyKey: contract.idempotency === 'key' ? idempotencyHeader(request) : null,
-      signal: AbortSignal.any([gone.signal, deps.stopping]),
-      raw: request,
-      setStatus: (value: number) => {
-        status = value;
-      },
-    };
-    const data = await (deps.checkAnswers === true ? checked(route, asked) : route.answer(asked));
-    writeData(response, status, data, trace.traceId);
+    const caller = await admit(deps, route, request, response);
+    Object.assign(trace.facts, callerFacts(caller));
+    const audit = auditOf(deps, route, { caller, params: request.params, trace });
+    try {
+      if (contract.auth !== 'none') requireAllowed(caller, contract.auth);
+      let status = 200;
+      const asked = {
+        params: request.params,
+        query: firstValues(request.originalUrl),
+        body:
+          contract.bodyKind === 'json' || contract.bodyKind === 'ignored'
+            ? await readJsonBody(request)
+            : undefined,
+        caller,
+        trace,
+        idempotencyKey: contract.idempotency === 'key' ? idempotencyHeader(request) : null,
+        signal: AbortSignal.any([gone.signal, deps.stopping]),
+        raw: request,
+        setHeader: (name: string, value: string) => {
+          response.setHeader(name, value);
+        },
+        setStatus: (value: number) => {
+          status = value;
+        },
+      };
+      await audit.begin(asked.body);
+      const data = await (deps.checkAnswers === true ? checked(route, asked) : route.answer(asked));
+      writeData(response, status, data, trace.traceId);
+      audit.succeeded(status, data);
+      return { status, query: asked.query, data };
+    } catch (error) {
+      audit.failed(error);
+      throw error;
+    }
+  });
+}
+
+/** What of a caller stands in the log: the name of a token, never the token. */
+function callerFacts(caller: Caller): Pick<RequestFacts, 'caller' | 'tenantId'> {
+  if (caller.kind !== 'api') return { caller: caller.kind };
+  return { caller: caller.name, ...(caller.tenantId === undefined ? {} : { tenantId: caller.tenantId }) };
+}
+
+/**
+ * Who calls, counted against the limit of requests.
+ *
+ * @throws AgentRunError `unauthorized`, `rate-limited`, and as `Authenticator.identify`.
+ */
+async function admit(
+  deps: ApiDeps,
+  { contract }: Route,
+  request: Request,
+  response: Response,
+): Promise<Caller> {
+  if (contract.auth === 'none') return { kind: 'nobody' };
+  const caller = await deps.authenticator.identify(request, request.ip ?? '');
+  await deps.rateLimits.count(caller, isRunnerRoute(contract), request, response);
+  return caller;
+}
+
+/** Answers inside the request's span, and tells the spans that the contract names for this operation. */
+async function traced(
+  deps: ApiDeps,
+  { operationId, contract }: Route,
+  trace: RequestTrace,
+  answer: () => Promise<{ status: number; query: unknown; data: unknown }>,
+): Promise<void> {
+  const request = {
+    method: contract.method.toUpperCase(),
+    route: contract.path,
+    startedAtMs: trace.startedAtMs,
+  };
+  await trace.run(async () => {
+    try {
+      const { status, query, data } = await answer();
+      deps.spans.emit({ ...request, status }, () =>
+        operationSpans(operationId, { kind: 'answered', query, data }),
+      );
+    } catch (thrown) {
+      const { failureKind, httpStatus, message } = toAgentRunError(thrown);
+      deps.spans.emit({ ...request, status: httpStatus }, () =>
+        operationSpans(operationId, { kind: 'failed', failureKind, message }),
+      );
+      throw thrown;
+    }
   });
 }
 

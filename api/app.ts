@@ -8,11 +8,14 @@ import express, {
 } from 'express';
 import helmet from 'helmet';
 import { AgentRunError } from '../contract/errors.js';
-import type { RouteMethod } from '../contract/route-contract.js';
+import { logRequest } from './access-log.js';
+import { otherMethods } from './allowed-methods.js';
 import { answerRoute } from './answer-route.js';
 import type { ApiDeps } from './deps.js';
+import { registerDocs } from './docs.js';
 import { writeError } from './envelope.js';
 import { toAgentRunError } from './errors.js';
+import { prefixLayer } from './prefix-layer.js';
 import type { Route } from './route.js';
 import { routeTable } from './routes/index.js';
 import { type RequestTrace, startRequestTrace } from './trace.js';
@@ -25,7 +28,11 @@ export function createApp(deps: ApiDeps): Express {
   app.disable('x-powered-by');
   app.disable('etag');
   app.enable('case sensitive routing');
-  app.use(traced(deps));
+  app.set('trust proxy', deps.trustedProxies ?? false);
+  app.use(
+    prefixLayer({ prefix: deps.pathPrefix, logger: deps.logger, onDoubledPrefix: deps.onDoubledPrefix }),
+    traced(deps),
+  );
   // The API serves JSON, often over plain http in a cluster or on loopback: no HSTS, no policy for pages.
   app.use(
     helmet({
@@ -36,8 +43,9 @@ export function createApp(deps: ApiDeps): Express {
       },
     }),
   );
-  app.use(decodable, withoutPrefix(deps.pathPrefix));
+  app.use(decodable);
   for (const [path, routes] of byPath(routeTable(deps))) register(app, path, routes, deps);
+  registerDocs(app, deps);
   app.use((request) => {
     throw new AgentRunError('route-not-found', `no route ${request.method} ${request.path.slice(0, 200)}`);
   });
@@ -50,43 +58,32 @@ function traced(deps: ApiDeps): RequestHandler {
     const trace = startRequestTrace(request);
     const startedMs = performance.now();
     response.setHeader('x-trace-id', trace.traceId);
+    deps.metrics.requestBegan();
     response.once('close', () => {
-      trace.end(response.statusCode);
-      deps.logger.debug(
-        {
-          method: request.method,
-          path: request.originalUrl.split('?')[0],
-          status: response.statusCode,
-          durationMs: Math.round(performance.now() - startedMs),
-          traceId: trace.traceId,
-        },
-        'request',
-      );
+      const status = response.statusCode;
+      const durationMs = Math.round(performance.now() - startedMs);
+      trace.end(status);
+      const { method } = request;
+      deps.metrics.requestEnded({ operationId: trace.facts.operationId, method, status, durationMs });
+      logRequest(deps.logger, trace, { method, status, durationMs });
     });
     traces.run(trace, next);
   };
 }
 
-/** decisions.md: malformed percent-encoding anywhere in the target is 400. */
+/** decisions.md: malformed percent-encoding anywhere in the target is 400. U+0000 is in nothing that has a name. */
 const decodable: RequestHandler = (request, _response, next) => {
+  let target: string;
   try {
-    decodeURIComponent(request.url);
+    target = decodeURIComponent(request.url);
   } catch {
     throw new AgentRunError('schema-invalid', 'the request target holds malformed percent-encoding');
   }
+  if (target.includes('\0')) throw new AgentRunError('schema-invalid', 'the request target holds U+0000');
+  if (request.httpVersion === '1.1' && request.headers.host === undefined)
+    throw new AgentRunError('schema-invalid', 'host: expected one header');
   next();
 };
-
-/** Behind a proxy that keeps the prefix, the API answers with and without it (requirements.md A.0.b). */
-function withoutPrefix(prefix: string): RequestHandler {
-  return (request, _response, next) => {
-    const rest =
-      prefix !== '' && request.url.startsWith(prefix) ? request.url.slice(prefix.length) : undefined;
-    if (rest === '' || rest?.startsWith('?') === true) request.url = `/${rest}`;
-    else if (rest?.startsWith('/') === true) request.url = rest;
-    next();
-  };
-}
 
 function byPath(routes: readonly Route[]): Map<string, Route[]> {
   const grouped = new Map<string, Route[]>();
@@ -98,26 +95,13 @@ function byPath(routes: readonly Route[]): Map<string, Route[]> {
 }
 
 function register(app: Express, path: string, routes: readonly Route[], deps: ApiDeps): void {
-  const allowed = allowHeader(routes.map((route) => route.contract.method));
   const registered = app.route(path);
   for (const route of routes) {
     registered[route.contract.method]((request, response) =>
       answerRoute(deps, route, { request, response, trace: traces.getStore() ?? startRequestTrace(request) }),
     );
   }
-  registered.all((request, response) => {
-    response.setHeader('allow', allowed);
-    if (request.method === 'OPTIONS') {
-      response.status(204).end();
-      return;
-    }
-    throw new AgentRunError('method-not-allowed', `${request.method} is not allowed here: ${allowed}`);
-  });
-}
-
-function allowHeader(methods: readonly RouteMethod[]): string {
-  const names = methods.map((method) => method.toUpperCase());
-  return [...names, ...(names.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
+  registered.all(otherMethods(routes.map((route) => route.contract.method)));
 }
 
 function errorHandler(deps: ApiDeps): ErrorRequestHandler {
@@ -130,12 +114,19 @@ function errorHandler(deps: ApiDeps): ErrorRequestHandler {
       return;
     }
     const error = toAgentRunError(thrown);
-    if (error.httpStatus >= 500) {
-      deps.logger.error(
-        { cause: thrown, method: request.method, path: request.path, traceId },
-        error.message,
-      );
+    const facts = traces.getStore()?.facts;
+    if (facts !== undefined) facts.failureKind = error.failureKind;
+    if (error.failureKind === 'unauthorized' || error.failureKind === 'forbidden') {
+      deps.metrics.authFailed(authFailureReason(error));
     }
-    writeError(response, error, traceId);
+    if (error.httpStatus >= 500) {
+      deps.logger.error({ cause: thrown, method: request.method, ...facts, traceId }, error.message);
+    }
+    writeError(response, error, { traceId, pathPrefix: deps.pathPrefix });
   };
+}
+
+function authFailureReason({ failureKind, details }: AgentRunError): string {
+  if (failureKind === 'forbidden') return 'forbidden';
+  return typeof details?.code === 'string' ? details.code : 'missing';
 }

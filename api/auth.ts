@@ -1,89 +1,129 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { decodeJwt } from 'jose';
+import { decodeJwt, type JWTPayload } from 'jose';
 import { AgentRunError } from '../contract/errors.js';
 import { type AuthRule, type TokenScope, tokenScopes } from '../contract/route-contract.js';
-import type { ApiTokenSetting } from '../infra/config/api-config.js';
+import type { OidcIssuer } from '../infra/oidc/oidc-issuer.js';
 import { type LaunchClaims, type RunnerClaims, tokenAudiences } from '../infra/tokens/claims.js';
 import type { RunnerTokens } from '../infra/tokens/runner-tokens.js';
 import type { RunnerIdentity } from '../store/runner-identity.js';
+import { bearerToken, requireLocalPage } from './auth-headers.js';
+import type { ApiTokens } from './auth-tokens.js';
+import type { GuessLimit } from './rate-limit.js';
+
+/** Somebody with an API token or a token of the OIDC issuer; `anonymous` where nobody needs one. */
+export interface ApiCaller {
+  readonly kind: 'api';
+  readonly via: 'token' | 'oidc' | 'anonymous';
+  /** Name of the token, or `sub` of the issuer: stable, and with `via` unique. */
+  readonly name: string;
+  readonly scopes: readonly TokenScope[];
+  /** Undefined sees every tenant. */
+  readonly tenantId: string | undefined;
+}
 
 /** Who calls, after authentication. */
 export type Caller =
   | { readonly kind: 'nobody' }
-  | {
-      readonly kind: 'api';
-      readonly name: string;
-      readonly scopes: readonly TokenScope[];
-      readonly tenantId: string | undefined;
-    }
+  | ApiCaller
   | { readonly kind: 'launch'; readonly claims: LaunchClaims }
   | { readonly kind: 'runner'; readonly claims: RunnerClaims }
   | { readonly kind: 'run'; readonly runner: RunnerIdentity };
 
-/** Checks bearer tokens (decisions.md, Auth). With no API token configured the API listens on loopback only, and everybody there is admin. */
-export class Authenticator {
-  readonly #apiTokens: readonly (ApiTokenSetting & { readonly digest: Buffer })[];
-  readonly #runnerTokens: RunnerTokens;
+const anonymous: ApiCaller = {
+  kind: 'api',
+  via: 'anonymous',
+  name: 'anonymous',
+  scopes: ['admin'],
+  tenantId: undefined,
+};
 
-  constructor(apiTokens: readonly ApiTokenSetting[], runnerTokens: RunnerTokens) {
-    this.#apiTokens = apiTokens.map((setting) => ({ ...setting, digest: sha256(setting.token) }));
-    this.#runnerTokens = runnerTokens;
+/**
+ * Checks bearer tokens (decisions.md, Auth; docs/adr/0015). With neither API token nor issuer configured the API listens on loopback only, and everybody
+ * there is admin.
+ */
+export class Authenticator {
+  readonly #apiTokens: ApiTokens;
+  readonly #runnerTokens: RunnerTokens;
+  readonly #oidc: OidcIssuer | undefined;
+  readonly #guesses: GuessLimit | undefined;
+
+  constructor(options: {
+    readonly apiTokens: ApiTokens;
+    readonly runnerTokens: RunnerTokens;
+    readonly oidc?: OidcIssuer | undefined;
+    readonly guesses?: GuessLimit | undefined;
+  }) {
+    this.#apiTokens = options.apiTokens;
+    this.#runnerTokens = options.runnerTokens;
+    this.#oidc = options.oidc;
+    this.#guesses = options.guesses;
   }
 
   /** Names and scopes for health; null when everybody is let in. */
   get summary(): { tokens: { name: string; scopes: string[] }[] } | null {
-    if (this.#apiTokens.length === 0) return null;
-    return { tokens: this.#apiTokens.map(({ name, scopes }) => ({ name, scopes: [...scopes] })) };
+    if (this.#isOpen) return null;
+    return { tokens: this.#apiTokens.settings.map(({ name, scopes }) => ({ name, scopes: [...scopes] })) };
   }
 
-  /** @throws AgentRunError `unauthorized` or `forbidden`. */
-  async authorize(request: IncomingMessage, rule: AuthRule): Promise<Caller> {
-    if (rule === 'none') return { kind: 'nobody' };
-    const caller = await this.#identify(request);
-    if (caller.kind === 'api') requireScope(caller.scopes, rule);
-    else if (caller.kind === 'nobody' || rule[caller.kind] !== true) {
-      throw new AgentRunError('unauthorized', 'the token is not of the kind that this route asks for', {
-        details: { code: 'wrong-audience' },
-      });
-    }
-    return caller;
+  get #isOpen(): boolean {
+    return this.#apiTokens.isUnset && this.#oidc === undefined;
   }
 
-  async #identify(request: IncomingMessage): Promise<Caller> {
+  /**
+   * Who calls. What the caller may do is asked of {@link requireAllowed}.
+   *
+   * @param address the client's address, for the limit of guesses.
+   * @throws AgentRunError `unauthorized`; `forbidden` for a page of another site and a token that names no tenant; `rate-limited` after too many unknown
+   * tokens; `unavailable` when the issuer's keys cannot be had.
+   */
+  async identify(request: IncomingMessage, address: string): Promise<Caller> {
     const token = bearerToken(request);
     if (token === undefined) {
-      if (this.#apiTokens.length > 0)
-        throw new AgentRunError('unauthorized', 'send a token: authorization: Bearer …');
+      if (!this.#isOpen) throw new AgentRunError('unauthorized', 'send a token: authorization: Bearer …');
       requireLocalPage(request);
-      return { kind: 'api', name: 'anonymous', scopes: ['admin'], tenantId: undefined };
+      return anonymous;
     }
-    const api = this.#findApiToken(token);
-    return api ?? this.#identifyRunner(token);
+    const claims = unverifiedClaims(token);
+    // A signature is not guessed, and that a runner comes with an expired token is routine.
+    const isGuess = claims === undefined;
+    if (isGuess) await this.#guesses?.require(address);
+    const found = await this.#apiTokens.find(token);
+    if (found !== undefined) {
+      const { name, scopes, tenantId } = found;
+      return { kind: 'api', via: 'token', name, scopes, tenantId };
+    }
+    if (isGuess) await this.#guesses?.count(address);
+    return this.#identifySigned(token, claims ?? {});
   }
 
-  #findApiToken(token: string): Caller | undefined {
-    const digest = sha256(token);
-    // Every digest is compared, so that the time tells nothing.
-    const found = this.#apiTokens.filter((candidate) => timingSafeEqual(candidate.digest, digest))[0];
-    return found === undefined
-      ? undefined
-      : { kind: 'api', name: found.name, scopes: found.scopes, tenantId: found.tenantId };
+  /** Tokens of ours name no issuer. */
+  async #identifySigned(token: string, claimed: JWTPayload): Promise<Caller> {
+    if (this.#oidc !== undefined && claimed.iss !== undefined) {
+      return { kind: 'api', via: 'oidc', ...(await this.#oidc.verify(token)) };
+    }
+    const audience = typeof claimed.aud === 'string' ? claimed.aud : (claimed.aud?.[0] ?? '');
+    switch (audience) {
+      case tokenAudiences.launch:
+        return { kind: 'launch', claims: await this.#runnerTokens.verifyLaunch(token) };
+      case tokenAudiences.runner:
+        return { kind: 'runner', claims: await this.#runnerTokens.verifyRunner(token) };
+      case tokenAudiences.run: {
+        const { run: runId, epoch, sub: runnerId, job: jobName } = await this.#runnerTokens.verifyRun(token);
+        return { kind: 'run', runner: { runId, epoch, runnerId, jobName } };
+      }
+      default:
+        throw new AgentRunError('unauthorized', 'the token is not known', { details: { code: 'malformed' } });
+    }
   }
+}
 
-  async #identifyRunner(token: string): Promise<Caller> {
-    const audience = claimedAudience(token);
-    if (audience === tokenAudiences.launch) {
-      return { kind: 'launch', claims: await this.#runnerTokens.verifyLaunch(token) };
-    }
-    if (audience === tokenAudiences.runner) {
-      return { kind: 'runner', claims: await this.#runnerTokens.verifyRunner(token) };
-    }
-    if (audience === tokenAudiences.run) {
-      const { run: runId, epoch, sub: runnerId, job: jobName } = await this.#runnerTokens.verifyRun(token);
-      return { kind: 'run', runner: { runId, epoch, runnerId, jobName } };
-    }
-    throw new AgentRunError('unauthorized', 'the token is not known', { details: { code: 'malformed' } });
+/** @throws AgentRunError `unauthorized` for another kind of token, `forbidden` for one of too narrow a scope. */
+export function requireAllowed(caller: Caller, rule: Exclude<AuthRule, 'none'>): void {
+  if (caller.kind === 'api') requireScope(caller.scopes, rule);
+  else if (caller.kind === 'nobody' || rule[caller.kind] !== true) {
+    throw new AgentRunError('unauthorized', 'the token is not of the kind that this route asks for', {
+      details: { code: 'wrong-audience' },
+    });
   }
 }
 
@@ -96,49 +136,11 @@ function requireScope(scopes: readonly TokenScope[], rule: Exclude<AuthRule, 'no
   }
 }
 
-function bearerToken(request: IncomingMessage): string | undefined {
-  // Node keeps the first of several and says nothing: which of them somebody in between has checked is not known.
-  const [header, ...others] = request.headersDistinct.authorization ?? [];
-  if (header === undefined) return undefined;
-  if (others.length > 0) throw new AgentRunError('unauthorized', 'authorization: expected one header');
-  const match = /^Bearer +(\S+) *$/i.exec(header);
-  if (match?.[1] === undefined)
-    throw new AgentRunError('unauthorized', 'authorization: expected Bearer and a token');
-  return match[1];
-}
-
-/** The names of this machine that no DNS server answers for. */
-const localHost = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
-
-/**
- * Where nobody needs a token, a page of another site in the user's browser must not act for them: not across origins, and not as the same origin under
- * a name of its own that it lets point here (DNS rebinding).
- */
-function requireLocalPage(request: IncomingMessage): void {
-  const { origin, host } = request.headers;
-  if (host === undefined || !localHost.test(host)) {
-    throw new AgentRunError(
-      'forbidden',
-      'host: expected localhost, 127.0.0.1 or [::1] while no API token is configured',
-    );
-  }
-  if (origin === undefined) return;
-  if (!URL.canParse(origin) || new URL(origin).host !== host) {
-    throw new AgentRunError(
-      'forbidden',
-      'requests of other sites are refused while no API token is configured',
-    );
-  }
-}
-
-/** Which key of the check is asked for; believed only after that check. */
-function claimedAudience(token: string): string | undefined {
+/** What a token says of itself, to choose the key of its check; believed only after that. Undefined for what is no JSON Web Token. */
+function unverifiedClaims(token: string): JWTPayload | undefined {
   try {
-    const { aud } = decodeJwt(token);
-    return typeof aud === 'string' ? aud : aud?.[0];
+    return decodeJwt(token);
   } catch {
     return undefined;
   }
 }
-
-const sha256 = (text: string) => createHash('sha256').update(text).digest();

@@ -29,7 +29,7 @@ export async function cancelRun(
   signal: AbortSignal,
 ): Promise<{ readonly run: RunRecord; readonly cancel: CancelObservation }> {
   const requested = run.terminalStatus === null && (await request(deps, run.id, order));
-  const after = await longPoll(deps.listener, {
+  const after = await longPoll(deps, {
     channel: 'agentrun_run',
     key: run.id,
     waitMs: order.waitMs,

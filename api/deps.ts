@@ -1,9 +1,13 @@
 import type { Logger } from '../infra/telemetry/logger.js';
+import type { Redactor } from '../infra/telemetry/redaction.js';
 import type { RunnerTokens } from '../infra/tokens/runner-tokens.js';
 import type { Listener } from '../store/listener.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import type { Authenticator } from './auth.js';
+import type { ApiMetrics } from './metrics.js';
+import type { RateLimits } from './rate-limit.js';
+import type { ContractSpans } from './spans.js';
 import type { WorkflowGateway } from './workflow-gateway.js';
 
 /** Everything that the routes need. */
@@ -13,11 +17,22 @@ export interface ApiDeps {
   readonly notifier: Notifier;
   readonly runnerTokens: RunnerTokens;
   readonly authenticator: Authenticator;
+  readonly rateLimits: RateLimits;
   readonly gateway: WorkflowGateway;
   readonly logger: Logger;
+  /** Knows the secrets of the process. */
+  readonly redactor: Redactor;
+  readonly metrics: ApiMetrics;
+  readonly spans: ContractSpans;
   readonly sourceCommit: string;
   /** Without a trailing slash; empty when the API is served at the root. */
   readonly pathPrefix: string;
+  /** What absolute links are made from, never from a request's headers; undefined: nobody has said it. */
+  readonly publicUrl: string | undefined;
+  /** Told of each request whose path prefix was doubled, with the route that it reached. */
+  readonly onDoubledPrefix?: (route: string | undefined) => void;
+  /** How many proxies stand in front of the API and add to `X-Forwarded-For`; undefined: none. */
+  readonly trustedProxies?: number;
   /** Aborted when the process is to end. */
   readonly stopping: AbortSignal;
   /** Tests: an answer that does not fit its schema is an error. */

@@ -12,7 +12,7 @@ export function eventPage(
   page: z.output<typeof eventPageQuery>,
   signal: AbortSignal,
 ): Promise<EventPage> {
-  return longPoll(deps.listener, {
+  return longPoll(deps, {
     channel: 'agentrun_run',
     key: runId,
     waitMs: page.waitMs,

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { MIMEType } from 'node:util';
 import { AgentRunError } from '../contract/errors.js';
 import { schemaInvalid } from './validation.js';
 
@@ -11,38 +12,63 @@ export const bodyLimits = { bytes: 1_048_576, depth: 32 } as const;
  * @throws AgentRunError `unsupported-media-type`, `payload-too-large`, or `schema-invalid` for what is no JSON.
  */
 export async function readJsonBody(request: IncomingMessage): Promise<unknown> {
-  if (Number(request.headers['content-length'] ?? 0) > bodyLimits.bytes) throw tooLarge();
   const chunks: Buffer[] = [];
   let bytes = 0;
-  for await (const chunk of request) {
-    const piece: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+  for await (const piece of piecesOf(request)) {
     bytes += piece.length;
-    if (bytes > bodyLimits.bytes) throw tooLarge();
+    if (bytes > bodyLimits.bytes) break;
     chunks.push(piece);
   }
-  const text = Buffer.concat(chunks).toString('utf8').trim();
-  if (text === '') return undefined;
+  if (bytes > bodyLimits.bytes) {
+    await discardRest(request);
+    throw new AgentRunError('payload-too-large', `the body is larger than ${bodyLimits.bytes} bytes`);
+  }
+  if (bytes === 0) return undefined;
   requireMediaType(request, 'application/json');
-  // Text columns of Postgres cannot hold it; what people send has no use for it.
-  if (escapedNull.test(text)) throw wrongBody('expected text without U+0000', 'U+0000');
-  return parseJson(text, bodyLimits.depth);
+  const text = decodeUtf8(Buffer.concat(chunks), 'body').trim();
+  if (text === '') return undefined;
+  const value = parseJson(text, bodyLimits.depth, 'body');
+  requireStorableText(text);
+  return value;
 }
 
-const escapedNull = /(?<!\\)(?:\\\\)*\\u0000/;
+/** The bytes of a request as they arrive. Whoever stops in the middle leaves the connection open for the answer. */
+export async function* piecesOf(request: IncomingMessage): AsyncGenerator<Buffer> {
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    yield Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
+  }
+}
 
-const tooLarge = () =>
-  new AgentRunError('payload-too-large', `the body is larger than ${bodyLimits.bytes} bytes`);
+const discardedBytes = 16 * 1_048_576;
 
-/** @throws AgentRunError `unsupported-media-type`. A type must be given: browsers send a plain form or text unasked. */
+/** Reads the rest of a body that is refused, up to a bound: a client that is cut off while it sends may never see the answer. */
+export async function discardRest(request: IncomingMessage): Promise<void> {
+  let bytes = 0;
+  for await (const piece of piecesOf(request)) {
+    bytes += piece.length;
+    if (bytes > discardedBytes) return;
+  }
+}
+
+/**
+ * Checks that a body is sent as `expected`, in UTF-8 and not compressed. A type must be given: browsers send a plain form or text unasked.
+ *
+ * @throws AgentRunError `unsupported-media-type`.
+ */
 export function requireMediaType(request: IncomingMessage, expected: string): void {
-  const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase() ?? 'none';
-  const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity';
-  if (type !== expected) {
+  const header = request.headers['content-type'];
+  const type = mediaTypeOf(header);
+  if (type?.essence !== expected) {
     throw new AgentRunError(
       'unsupported-media-type',
-      `content-type: expected ${expected}, received ${type.slice(0, 100)}`,
+      // What was sent stays out of it: a header may hold anything.
+      `content-type: expected ${expected}, received ${header === undefined ? 'none' : 'another'}`,
     );
   }
+  if (!utf8Names.has(type.params.get('charset')?.toLowerCase() ?? 'utf-8')) {
+    throw new AgentRunError('unsupported-media-type', 'content-type: expected the charset utf-8');
+  }
+  const encoding = request.headers['content-encoding']?.trim().toLowerCase() ?? 'identity';
   if (encoding !== 'identity') {
     throw new AgentRunError(
       'unsupported-media-type',
@@ -51,20 +77,63 @@ export function requireMediaType(request: IncomingMessage, expected: string): vo
   }
 }
 
-/** @throws AgentRunError `schema-invalid` for what is no JSON, is or nested deeper than `maxDepth`. */
-export function parseJson(text: string, maxDepth: number): unknown {
-  if (isDeeperThan(text, maxDepth)) throw wrongBody(`expected JSON of at most ${maxDepth} levels`, 'deeper');
-  let value: unknown;
+const utf8Names: ReadonlySet<string> = new Set(['utf-8', 'utf8', 'us-ascii']);
+
+function mediaTypeOf(header: string | undefined): MIMEType | undefined {
   try {
-    value = JSON.parse(text);
+    return new MIMEType(header ?? '');
   } catch {
-    throw wrongBody('expected JSON', 'text that is no JSON');
+    return undefined;
   }
-  return value;
 }
 
-const wrongBody = (expected: string, received: string) =>
-  schemaInvalid([{ path: 'body', expected, received }]);
+/** @throws AgentRunError `schema-invalid` for bytes that are no UTF-8: what they mean is not guessed. */
+export function decodeUtf8(bytes: Uint8Array, part: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw wrong(part, 'expected UTF-8', 'bytes that are no UTF-8');
+  }
+}
+
+/**
+ * Parses one JSON text.
+ *
+ * @param part names it in the error: `body`, or a line.
+ * @throws AgentRunError `schema-invalid` for what is no JSON, or nested deeper than `maxDepth`.
+ */
+export function parseJson(text: string, maxDepth: number, part: string): unknown {
+  if (isDeeperThan(text, maxDepth))
+    throw wrong(part, `expected JSON of at most ${maxDepth} levels`, 'deeper');
+  try {
+    const value: unknown = JSON.parse(text);
+    return value;
+  } catch {
+    throw wrong(part, 'expected JSON', 'text that is no JSON');
+  }
+}
+
+/** U+0000 and halves of surrogate pairs can only arrive escaped, and only then are all strings walked through. */
+const suspiciousEscape = /\\u(?:0000|d[89a-f])/i;
+const unstorable = /\0|\p{Surrogate}/u;
+
+/**
+ * Postgres holds neither U+0000 nor half a surrogate pair; what people send has no use for them.
+ *
+ * @throws AgentRunError `schema-invalid`.
+ */
+function requireStorableText(text: string): void {
+  if (!suspiciousEscape.test(text)) return;
+  JSON.parse(text, (key, value: unknown) => {
+    if (unstorable.test(key) || (typeof value === 'string' && unstorable.test(value))) {
+      throw wrong('body', 'expected text without U+0000 and halves of surrogate pairs', 'such text');
+    }
+    return value;
+  });
+}
+
+const wrong = (path: string, expected: string, received: string) =>
+  schemaInvalid([{ path, expected, received }]);
 
 /** Counts brackets outside strings, before the parser and every recursive walk meets them. */
 function isDeeperThan(text: string, maxDepth: number): boolean {

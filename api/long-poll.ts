@@ -1,5 +1,5 @@
-import type { Listener } from '../store/listener.js';
 import type { Channel } from '../store/notifier.js';
+import type { ApiDeps } from './deps.js';
 
 /** While wake-ups arrive, a look this often heals one that was lost; while they do not, it is the only way to hear. */
 const pollMs = { listening: 5_000, deaf: 500 } as const;
@@ -8,7 +8,7 @@ const pollMs = { listening: 5_000, deaf: 500 } as const;
  * Looks, and looks again at each wake-up of `key` until `isDone`, the time is over, or `signal` ends it. Always answers the last look.
  */
 export async function longPoll<T>(
-  listener: Listener,
+  { listener, metrics }: Pick<ApiDeps, 'listener' | 'metrics'>,
   options: {
     readonly channel: Channel;
     readonly key: string;
@@ -24,6 +24,7 @@ export async function longPoll<T>(
   const deadline = performance.now() + options.waitMs;
   // Armed before the first look: what happens in between is not missed.
   const waiter = listener.arm(options.channel, options.key);
+  const closed = metrics.longPollOpened();
   try {
     for (;;) {
       const found = await options.look();
@@ -37,5 +38,6 @@ export async function longPoll<T>(
     }
   } finally {
     waiter.close();
+    closed();
   }
 }

@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { readApiConfig } from '../infra/config/api-config.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
+import { startWarnings } from '../infra/config/start-warnings.js';
+import { OidcIssuer } from '../infra/oidc/oidc-issuer.js';
 import { createLogger, type Logger } from '../infra/telemetry/logger.js';
+import { serveMetrics } from '../infra/telemetry/metrics-server.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../infra/telemetry/tracing.js';
 import { connectTemporal, type TemporalConnection } from '../infra/temporal/client.js';
@@ -11,24 +14,36 @@ import { Notifier } from '../store/notifier.js';
 import { createPool } from '../store/pool.js';
 import { createApp } from './app.js';
 import { Authenticator } from './auth.js';
+import { ApiTokens } from './auth-tokens.js';
+import { checkApi } from './check.js';
+import { ApiMetrics } from './metrics.js';
+import { createGuessLimit, createRateLimits } from './rate-limit.js';
 import { serve } from './serve.js';
+import { ContractSpans } from './spans.js';
 import { createWorkflowGateway } from './workflow-gateway.js';
 
 const drainMs = 5_000;
+const metricsDrainMs = 500;
 /** What stops after the server: bounded, so that an unreachable Postgres or collector cannot hold the process. */
 const closeMs = 3_000;
 
 /** The API process. Exit codes: 0 after SIGTERM or SIGINT, 1 when it cannot start, 2 on wrong configuration. */
 async function main(): Promise<void> {
   const config = readApiConfig();
-  const secrets = [config.databaseUrl, config.temporal.apiKey, ...config.apiTokens.map(({ token }) => token)];
-  const logger = createLogger({
-    name: 'agentrun-api',
-    level: config.logLevel,
-    redactor: createRedactor(secrets),
+  const redactor = createRedactor([config.databaseUrl, config.temporal.apiKey]);
+  const logger = createLogger({ name: 'agentrun-api', level: config.logLevel, redactor });
+  const apiTokens = new ApiTokens({
+    fixed: config.apiTokens,
+    path: config.apiTokensFile,
+    logger,
+    onTokens: (tokens) => {
+      for (const setting of tokens) if ('token' in setting) redactor.add(setting.token);
+    },
   });
   const runnerTokens = await readRunnerKeys(config.runnerKeysFile);
-  const tracing = startTracing({ serviceName: 'agentrun-api', otlpEndpoint: config.otlpEndpoint });
+  const metrics = new ApiMetrics();
+  const onFailure = metrics.process.onTelemetryFailure;
+  const tracing = startTracing({ serviceName: 'agentrun-api', otlpEndpoint: config.otlpEndpoint, onFailure });
   const temporal = connectTemporal(config.temporal, tracing);
   const pool = createPool({
     connectionString: config.databaseUrl,
@@ -43,21 +58,40 @@ async function main(): Promise<void> {
     listener,
     notifier,
     runnerTokens,
-    authenticator: new Authenticator(config.apiTokens, runnerTokens),
+    authenticator: new Authenticator({
+      apiTokens,
+      runnerTokens,
+      oidc: config.oidc === undefined ? undefined : new OidcIssuer(config.oidc, { logger }),
+      guesses: createGuessLimit(config.unknownTokensPerMinute),
+    }),
+    rateLimits: createRateLimits(config.rateLimitPerMinute),
+    trustedProxies: config.trustedProxies,
     gateway: createWorkflowGateway(temporal.client, config.temporal.namespace),
     logger,
+    metrics,
+    redactor,
+    spans: new ContractSpans({ redactor, onFailure }),
+    onDoubledPrefix: (route) => metrics.prefixDoubled(route),
     sourceCommit: config.sourceCommit,
     pathPrefix: config.pathPrefix,
+    publicUrl: config.publicUrl,
     stopping: stopping.signal,
   });
+  metrics.measure({ pool, listener });
+  for (const warning of startWarnings()) logger.warn(warning, 'a setting has no effect, or is wrong');
   listener.start();
+  const scraped = await serveMetrics(metrics.process.registry, config.metrics, logger);
   const serving = await serve(app, config);
-  logger.info({ host: config.host, port: serving.port, openToAll: config.apiTokens.length === 0 }, 'ready');
+  logger.info(
+    { host: config.host, port: serving.port, openToAll: apiTokens.isUnset && config.oidc === undefined },
+    'ready',
+  );
 
   const signal = await stopSignal();
   logger.info({ signal }, 'stopping');
   stopping.abort();
   await serving.close(drainMs);
+  await scraped?.close(metricsDrainMs);
   await withinLimit(notifier.close(), logger, 'sending the last wake-ups');
   await withinLimit(Promise.all([listener.close(), pool.end()]), logger, 'closing the database connections');
   await withinLimit(closeOutside(temporal, tracing), logger, 'closing Temporal and tracing');
@@ -107,6 +141,7 @@ async function withinLimit(work: Promise<unknown>, logger: Logger, what: string)
 }
 
 try {
+  if (process.argv.includes('--check')) process.exit(await checkApi());
   await main();
   process.exit(0);
 } catch (error) {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { AgentRunError } from '../contract/errors.js';
 import { type IngestLine, ingestLimits, ingestLineSchema } from '../contract/ingest.js';
-import { parseJson, requireMediaType } from './json-body.js';
+import { decodeUtf8, discardRest, parseJson, piecesOf, requireMediaType } from './json-body.js';
 import { parsePart } from './validation.js';
 
 /** What could be read: the lines before the first problem are good and are to be stored (requirements.md A.1.a 5). */
@@ -22,18 +22,18 @@ export async function readIngestBody(request: IncomingMessage): Promise<IngestBo
   const lines: IngestLine[] = [];
   const take = (bytes: Buffer): void => {
     if (bytes.length > ingestLimits.lineBytes) throw tooLarge('lineBytes');
-    const text = bytes.toString('utf8').trim();
+    const part = `line ${lines.length + 1}`;
+    const text = decodeUtf8(bytes, part).trim();
     if (text === '') return;
     if (lines.length >= ingestLimits.eventsPerRequest) throw tooLarge('eventsPerRequest');
-    lines.push(parsePart(ingestLineSchema, parseJson(text, lineDepth), `line ${lines.length + 1}`));
+    lines.push(parsePart(ingestLineSchema, parseJson(text, lineDepth, part), part));
   };
   try {
     let rest: Buffer = Buffer.alloc(0);
     let total = 0;
-    for await (const chunk of request) {
+    for await (const piece of piecesOf(request)) {
       // Asked only of a body that has something in it: an empty one is a probe.
       if (total === 0) requireMediaType(request, 'application/x-ndjson');
-      const piece: Buffer = Buffer.isBuffer(chunk) ? chunk : Buffer.from(String(chunk));
       total += piece.length;
       if (total > ingestLimits.requestBytes) throw tooLarge('requestBytes');
       let buffer = rest.length === 0 ? piece : Buffer.concat([rest, piece]);
@@ -47,8 +47,9 @@ export async function readIngestBody(request: IncomingMessage): Promise<IngestBo
     take(rest);
     return { lines, problem: null };
   } catch (error) {
-    if (error instanceof AgentRunError) return { lines, problem: error };
-    throw error;
+    if (!(error instanceof AgentRunError)) throw error;
+    await discardRest(request);
+    return { lines, problem: error };
   }
 }
 

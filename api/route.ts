@@ -20,6 +20,8 @@ export interface RouteRequest<Params, Query, Body> {
   readonly signal: AbortSignal;
   /** The request itself, for a route that reads its body on its own. */
   readonly raw: IncomingMessage;
+  /** Adds a header to the answer. */
+  readonly setHeader: (name: string, value: string) => void;
   /** Only for a readiness that is not given; everything else throws. */
   readonly setStatus: (status: number) => void;
 }

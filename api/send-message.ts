@@ -1,5 +1,5 @@
 import { AgentRunError } from '../contract/errors.js';
-import { type RequestFailureKind, requestFailureKinds } from '../contract/failure-kinds.js';
+import { isRequestFailureKind } from '../contract/failure-kinds.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import type { AnswerBody, MessageBody } from '../store/accept-message.js';
 import { bodyHash } from '../store/idempotency.js';
@@ -21,6 +21,8 @@ export interface SessionMessage {
   readonly route: string;
   readonly idempotencyKey: string | null;
   readonly body: MessageBody | AnswerBody;
+  /** What makes a repeat the same request; default: the body. */
+  readonly said?: unknown;
   /** A run that exists already and whose turn this begins. */
   readonly runId: string | null;
   readonly traceparent: string;
@@ -30,6 +32,8 @@ export interface DecidedMessage {
   readonly decision: Exclude<SendDecision, { decision: 'refused' }>;
   readonly commandId: string;
   readonly idempotencyKey: string;
+  /** An earlier request with this key was decided. */
+  readonly replayed: boolean;
 }
 
 /**
@@ -43,9 +47,9 @@ export async function sendMessage(deps: ApiDeps, message: SessionMessage): Promi
     const { tenantId, projectId, sessionId } = message;
     const stored = await storeMessage(deps.pool, {
       ...message,
-      bodyHash: bodyHash({ sessionId, runId: message.runId, body: message.body }),
+      bodyHash: bodyHash({ sessionId, body: message.said ?? message.body }),
     });
-    const { commandId, idempotencyKey } = stored;
+    const { commandId, idempotencyKey, replayed } = stored;
     const decision =
       stored.decision ??
       (await deps.gateway.send({ sessionId, tenantId, projectId }, commandId).catch((error: unknown) => {
@@ -53,7 +57,7 @@ export async function sendMessage(deps: ApiDeps, message: SessionMessage): Promi
       }));
     if (decision.decision === 'refused') throw refusal(decision.failureKind, decision.message);
     deps.notifier.notify('agentrun_attempt', decision.runId);
-    return { decision, commandId: decision.commandId, idempotencyKey };
+    return { decision, commandId: decision.commandId, idempotencyKey, replayed };
   });
 }
 
@@ -89,7 +93,7 @@ function undecided(error: unknown, idempotencyKey: string): unknown {
   });
 }
 
-function refusal(failureKind: string, message: string): AgentRunError {
-  const isKnown = (kind: string): kind is RequestFailureKind => Object.hasOwn(requestFailureKinds, kind);
-  return new AgentRunError(isKnown(failureKind) ? failureKind : 'conflict', message);
+/** The error for what a session's workflow refused. */
+export function refusal(failureKind: string, message: string): AgentRunError {
+  return new AgentRunError(isRequestFailureKind(failureKind) ? failureKind : 'conflict', message);
 }

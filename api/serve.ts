@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Express } from 'express';
+import { answerBrokenRequests } from './broken-requests.js';
 
 /** A listening HTTP server. */
 export interface Serving {
@@ -10,20 +11,34 @@ export interface Serving {
   close(graceMs: number): Promise<void>;
 }
 
+export interface ServeOptions {
+  readonly host: string;
+  readonly port: number;
+  /** Within this time a request must have arrived whole; an answer may take as long as a long poll does. Default: a minute. */
+  readonly requestTimeoutMs?: number;
+}
+
 /**
  * Listens.
  *
  * @throws Error when the port is taken or the host is no address of this machine.
  */
-export async function serve(
-  app: Express,
-  options: { readonly host: string; readonly port: number },
-): Promise<Serving> {
-  // A request must have arrived whole within a minute; an answer may take as long as a long poll does.
+export async function serve(app: Express, options: ServeOptions): Promise<Serving> {
+  const requestTimeoutMs = options.requestTimeoutMs ?? 60_000;
   const server = createServer(
-    { requestTimeout: 60_000, headersTimeout: 20_000, keepAliveTimeout: 65_000 },
+    {
+      requestTimeout: requestTimeoutMs,
+      headersTimeout: Math.min(20_000, requestTimeoutMs),
+      connectionsCheckingInterval: Math.min(5_000, requestTimeoutMs),
+      keepAliveTimeout: 65_000,
+      // The app answers a request without Host, with a body that says so.
+      requireHostHeader: false,
+    },
     app,
   );
+  answerBrokenRequests(server);
+  // An expectation that the server does not know may be ignored (RFC 9110, 10.1.1).
+  server.on('checkExpectation', app);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen({ host: options.host, port: options.port }, () => {

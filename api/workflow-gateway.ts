@@ -9,12 +9,16 @@ import {
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { AgentRunError } from '../contract/errors.js';
-import { type RequestFailureKind, requestFailureKinds } from '../contract/failure-kinds.js';
+import { isRequestFailureKind } from '../contract/failure-kinds.js';
+import { storageGcSchema } from '../contract/storage.js';
+import type { LaunchDecision } from '../domain/launch-decision.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import {
   mainTaskQueue,
   queueTaskWorkflowId,
+  sessionStorageWorkflowId,
   sessionWorkflowId,
+  storageGcWorkflowId,
   turnWorkflowId,
 } from '../domain/workflow-ids.js';
 import {
@@ -24,12 +28,20 @@ import {
   cancelTaskUpdate,
   cancelUpdate,
   type DispatchAnswer,
+  deleteSessionUpdate,
   dispatchUpdate,
+  ensureStorageUpdate,
+  evictStorageUpdate,
+  launchUpdate,
   type QueueTaskInput,
   queueTaskAttributes,
+  refreshStorageUpdate,
   type SessionInput,
+  type SessionStorageInput,
+  type StorageGcReport,
   sendUpdate,
   sessionAttributes,
+  storageGcAttributes,
   workflowTypes,
 } from '../workflows/messages.js';
 
@@ -37,18 +49,35 @@ import {
 export interface WorkflowGateway {
   /** Hands a stored message to its session and answers the decision. */
   send(session: SessionInput, commandId: string): Promise<SendDecision>;
+  /** Gives a waiting run the configured launcher (architecture.md 4.4); answers its runner job, or why it gets none. */
+  launch(session: SessionInput, runId: string): Promise<LaunchDecision>;
   /** Stores a cancel request in the run's turn; `no-workflow` when no turn of it is running. */
   cancelRun(runId: string, request: CancelRequest): Promise<CancelAnswer | 'no-workflow'>;
   startQueueTask(task: QueueTaskInput): Promise<void>;
   dispatch(task: QueueTaskInput): Promise<DispatchAnswer>;
   /** Cancels a task, and its run if it has one; `ended` when its workflow is over. */
   cancelTask(task: QueueTaskInput, request: CancelRequest): Promise<CancelTaskAnswer | 'ended'>;
+  /** Makes the session's storage; resolves when it exists. */
+  ensureStorage(session: SessionStorageInput): Promise<void>;
+  /** Measures the session's storage and records what is found. */
+  refreshStorage(session: SessionStorageInput): Promise<void>;
+  /** Evicts the session's storage for good; what takes longer than a request goes on afterwards. */
+  evictStorage(session: SessionStorageInput): Promise<void>;
+  /** Deletes the session: it does not exist for callers afterwards; its files and rows go, if need be after the answer. */
+  deleteSession(session: SessionStorageInput): Promise<void>;
+  /** One cycle of garbage collection, of all tenants or of one; joins the one that runs. */
+  collectStorage(tenantId: string | null): Promise<StorageGcReport>;
   /** Resolves when Temporal answers within `timeoutMs`. */
   check(timeoutMs: number): Promise<void>;
 }
 
 /** All calls of one request together take at most this long (issue 3: 503 within 5 s). */
 const requestBudgetMs = 4_000;
+/** A cycle of garbage collection begins no further session after 15 s. */
+const collectionBudgetMs = 40_000;
+
+/** A result of a workflow has no type: it may be of another version. */
+const gcReportSchema = storageGcSchema.omit({ action: true, valuesPrinted: true });
 
 const grpcCodes = { notFound: 5, aborted: 10 } as const;
 
@@ -61,14 +90,17 @@ export function createWorkflowGateway(client: Client, namespace: string): Workfl
           client.workflow.executeUpdateWithStart(sendUpdate, {
             args: [{ commandId }],
             updateId: commandId,
-            startWorkflowOperation: new WithStartWorkflowOperation(workflowTypes.session, {
-              workflowId: sessionWorkflowId(session.sessionId),
-              taskQueue: mainTaskQueue,
-              args: [session],
-              workflowIdConflictPolicy: 'USE_EXISTING',
-              typedSearchAttributes: sessionAttributes(session),
-              staticSummary: `session ${session.sessionId}`,
-            }),
+            startWorkflowOperation: sessionStart(session),
+          }),
+        ),
+      ),
+
+    launch: (session, runId) =>
+      inBudget(client, () =>
+        repeatedOnce(() =>
+          client.workflow.executeUpdateWithStart(launchUpdate, {
+            args: [{ runId }],
+            startWorkflowOperation: sessionStart(session),
           }),
         ),
       ),
@@ -123,6 +155,64 @@ export function createWorkflowGateway(client: Client, namespace: string): Workfl
         }
       }),
 
+    ensureStorage: (session) =>
+      inBudget(client, () =>
+        repeatedOnce(() =>
+          client.workflow.executeUpdateWithStart(ensureStorageUpdate, {
+            args: [],
+            startWorkflowOperation: storageStart(session),
+          }),
+        ),
+      ),
+
+    refreshStorage: (session) =>
+      inBudget(client, () =>
+        repeatedOnce(() =>
+          client.workflow.executeUpdateWithStart(refreshStorageUpdate, {
+            args: [],
+            startWorkflowOperation: storageStart(session),
+          }),
+        ),
+      ),
+
+    evictStorage: (session) =>
+      inBudget(client, async () => {
+        await repeatedOnce(() =>
+          client.workflow.executeUpdateWithStart(evictStorageUpdate, {
+            args: [{ onlyIfExpired: false }],
+            startWorkflowOperation: storageStart(session),
+          }),
+        );
+      }),
+
+    deleteSession: (session) =>
+      inBudget(client, async () => {
+        await repeatedOnce(() =>
+          client.workflow.executeUpdateWithStart(deleteSessionUpdate, {
+            args: [],
+            startWorkflowOperation: storageStart(session),
+          }),
+        );
+      }),
+
+    collectStorage: (tenantId) =>
+      inBudget(
+        client,
+        async () => {
+          const cycle = await client.workflow.start(workflowTypes.storageGc, {
+            workflowId: storageGcWorkflowId(tenantId),
+            taskQueue: mainTaskQueue,
+            args: [{ tenantId }],
+            workflowIdConflictPolicy: 'USE_EXISTING',
+            workflowExecutionTimeout: '5 minutes',
+            typedSearchAttributes: storageGcAttributes(tenantId),
+            staticSummary: 'garbage collection of session storage',
+          });
+          return gcReportSchema.parse(await cycle.result());
+        },
+        collectionBudgetMs,
+      ),
+
     check: async (timeoutMs) => {
       await bounded(timeoutMs, () =>
         client.withDeadline(Date.now() + timeoutMs, () =>
@@ -131,6 +221,30 @@ export function createWorkflowGateway(client: Client, namespace: string): Workfl
       );
     },
   };
+}
+
+/** For one call: an operation cannot be used twice. */
+function sessionStart(session: SessionInput) {
+  return new WithStartWorkflowOperation(workflowTypes.session, {
+    workflowId: sessionWorkflowId(session.sessionId),
+    taskQueue: mainTaskQueue,
+    args: [session],
+    workflowIdConflictPolicy: 'USE_EXISTING',
+    typedSearchAttributes: sessionAttributes(session),
+    staticSummary: `session ${session.sessionId}`,
+  });
+}
+
+/** For one call, as {@link sessionStart}. */
+function storageStart(session: SessionStorageInput) {
+  return new WithStartWorkflowOperation(workflowTypes.sessionStorage, {
+    workflowId: sessionStorageWorkflowId(session.sessionId),
+    taskQueue: mainTaskQueue,
+    args: [session],
+    workflowIdConflictPolicy: 'USE_EXISTING',
+    typedSearchAttributes: sessionAttributes(session),
+    staticSummary: `storage of session ${session.sessionId}`,
+  });
 }
 
 function queueTaskStart(task: QueueTaskInput) {
@@ -146,9 +260,9 @@ function queueTaskStart(task: QueueTaskInput) {
   };
 }
 
-async function inBudget<T>(client: Client, call: () => Promise<T>): Promise<T> {
+async function inBudget<T>(client: Client, call: () => Promise<T>, budgetMs = requestBudgetMs): Promise<T> {
   try {
-    return await bounded(requestBudgetMs, () => client.withDeadline(Date.now() + requestBudgetMs, call));
+    return await bounded(budgetMs, () => client.withDeadline(Date.now() + budgetMs, call));
   } catch (error) {
     throw toGatewayError(error);
   }
@@ -215,8 +329,4 @@ function toGatewayError(error: unknown): AgentRunError {
     );
   }
   return unavailable(error);
-}
-
-function isRequestFailureKind(kind: unknown): kind is RequestFailureKind {
-  return typeof kind === 'string' && Object.hasOwn(requestFailureKinds, kind);
 }

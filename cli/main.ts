@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command } from 'commander';
 import { addCancelCommand } from './commands/cancel.js';
+import { addDoctorCommand } from './commands/doctor.js';
+import { addListCommands } from './commands/lists.js';
 import { addQueueCommands } from './commands/queue.js';
 import { addRequestCommands } from './commands/requests.js';
 import { runCommand } from './commands/run-command.js';
@@ -37,9 +39,11 @@ program
   );
 
 addSessionCommands(program, runCommand);
+addListCommands(program, runCommand);
 addRequestCommands(program, runCommand);
 addCancelCommand(program, runCommand);
 addQueueCommands(program, runCommand);
 addShowCommand(program, runCommand);
+addDoctorCommand(program, runCommand);
 
 await program.parseAsync();

@@ -1,5 +1,6 @@
 import { ConfigurationError } from '../infra/config/read-env.js';
 import { readStackConfig, type StackConfig } from '../infra/config/stack-config.js';
+import { startWarnings } from '../infra/config/start-warnings.js';
 import { findRunningStack, type StackFile } from './stack/stack-file.js';
 import { StackAlreadyRunningError, startStack } from './stack/start-stack.js';
 
@@ -37,6 +38,7 @@ export async function runUp(options: UpOptions = {}): Promise<number> {
     return upExitCodes.wrongConfiguration;
   }
   const dataDir = options.dataDir ?? config.dataDir;
+  for (const { variable, message } of startWarnings()) log(`${variable}: ${message}`);
   // A terminal that went away must not end `up` in the middle of its stop.
   process.stdout.on('error', () => undefined);
   const signals = watchSignals(log);

@@ -1,6 +1,6 @@
 import { type ApiClient, errorText, isRetryable, noRetry, pause } from '../client/index.js';
-import { type EventPage, eventPageSchema, type RunEvent } from '../contract/events.js';
-import { sessionSummarySchema } from '../contract/sessions.js';
+import type { EventPage, RunEvent } from '../contract/events.js';
+import { routes } from '../contract/routes/index.js';
 
 /** Where a watcher is: the run, and the last seq of it that was shown. */
 export interface WatchCursor {
@@ -62,17 +62,18 @@ export async function watchSession(options: WatchOptions): Promise<string | null
 async function readPage(options: WatchOptions, cursor: WatchCursor | null): Promise<EventPage | undefined> {
   for (let waiting = false; ; ) {
     try {
-      const page = await options.client.request(
-        eventPageSchema,
-        'GET',
-        ['api', 'v1', 'sessions', options.sessionId, 'trace'],
+      const page = await options.client.call(
+        routes.getSessionTrace,
         {
+          params: { sessionId: options.sessionId },
           query: {
             afterSeq: cursor?.seq ?? 0,
             limit: pageLimit,
             waitMs,
             ...(cursor === null ? {} : { runId: cursor.runId }),
           },
+        },
+        {
           timeoutMs: waitMs + 10_000,
           signal: options.signal,
           // This loop repeats, for as long as the watcher is left alone.
@@ -99,10 +100,9 @@ async function afterLastTurn(
   endedRunId: string | null,
 ): Promise<'again' | 'wait' | 'ended'> {
   try {
-    const session = await options.client.request(
-      sessionSummarySchema,
-      'GET',
-      ['api', 'v1', 'sessions', options.sessionId],
+    const session = await options.client.call(
+      routes.getSession,
+      { params: { sessionId: options.sessionId } },
       { signal: options.signal },
     );
     // Begun since the page was read.

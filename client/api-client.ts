@@ -5,8 +5,6 @@ import { readEnvelope } from './envelope.js';
 import { type QueryValue, requestUrl } from './request-url.js';
 import { type ClientLog, withRetry } from './retry.js';
 
-export type HttpMethod = 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
-
 export interface ApiClientOptions {
   /** Base address of the API; a path in it is kept. */
   readonly baseUrl: string;
@@ -14,12 +12,21 @@ export interface ApiClientOptions {
   readonly token: () => string;
   readonly fetch?: typeof globalThis.fetch;
   readonly log?: ClientLog;
+  /** Told of each answer that is no success, repeated or not. The path has no query, which may hold what a log should not. */
+  readonly onRefused?: (refused: RefusedRequest) => void;
 }
 
-export interface RequestOptions {
-  readonly query?: Readonly<Record<string, QueryValue>>;
-  /** Sent as JSON; a `RawBody` is sent as it is. */
-  readonly body?: unknown;
+/** An answer that is no success. */
+export interface RefusedRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly status: number;
+  /** 1 for the first. */
+  readonly attempt: number;
+}
+
+/** How a call is sent. */
+export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Limit of one attempt, answer included. */
   readonly timeoutMs?: number;
@@ -33,7 +40,7 @@ export interface RequestOptions {
   readonly alreadyDone?: (error: ApiError) => unknown;
 }
 
-/** A body that is not JSON, with its content type. */
+/** A body that is sent as it is, with its content type. */
 export class RawBody {
   readonly contentType: string;
   readonly content: string | Uint8Array<ArrayBuffer>;
@@ -41,6 +48,11 @@ export class RawBody {
   constructor(contentType: string, content: string | Uint8Array<ArrayBuffer>) {
     this.contentType = contentType;
     this.content = content;
+  }
+
+  /** JSON whose fields come from outside of the program, such as the words of a command line: whether they are right is for the API to say. */
+  static json(value: unknown): RawBody {
+    return new RawBody('application/json', JSON.stringify(value));
   }
 }
 
@@ -54,40 +66,40 @@ export interface ClientRoute {
   readonly data: z.ZodType;
 }
 
-/** What a call of a route needs: its path parameters, and if it has them query and body. */
-export type CallInput<Route extends ClientRoute> = (keyof z.input<Route['params']> extends never
-  ? { readonly params?: undefined }
-  : { readonly params: Readonly<Record<keyof z.input<Route['params']> & string, string>> }) & {
-  readonly query?: { readonly [Name in keyof z.input<Route['query']>]?: QueryValue };
-  readonly body?: z.input<Route['body']>;
-};
+/** Names of fields. What zod takes for an object without any is one without values, under names of any kind. */
+type Fields<Schema extends z.ZodType> =
+  z.input<Schema> extends Readonly<Record<string, never>> ? never : keyof z.input<Schema> & string;
 
-/** Options of a request besides what its route asks for. */
-export type CallOptions = Omit<RequestOptions, 'query' | 'body'>;
+/** What a call of a route needs: its path parameters, its query, and its body, which may be left out where the route takes an empty one. */
+export type CallInput<Route extends ClientRoute> = ([Fields<Route['params']>] extends [never]
+  ? { readonly params?: undefined }
+  : { readonly params: Readonly<Record<Fields<Route['params']>, string>> }) &
+  ([Fields<Route['query']>] extends [never]
+    ? { readonly query?: undefined }
+    : { readonly query?: { readonly [Name in Fields<Route['query']>]?: QueryValue } }) &
+  (Record<never, never> extends z.input<Route['body']>
+    ? { readonly body?: z.input<Route['body']> | RawBody }
+    : { readonly body: z.input<Route['body']> | RawBody });
+
+/** The same of any route. */
+interface AnyInput {
+  readonly params?: Readonly<Record<string, string>> | undefined;
+  readonly query?: Readonly<Record<string, QueryValue>> | undefined;
+  readonly body?: unknown;
+}
 
 export interface ApiClient {
   /**
-   * Calls a route of the contract: parameters, query, body and answer have its types.
+   * Calls a route of the contract and answers the data of its envelope: parameters, query, body and answer have the types of the route, and an answer
+   * that does not fit them is an error.
    *
-   * @throws as {@link ApiClient.request}.
+   * @throws ApiError the API refused; ConnectionError no usable answer; TypeError a path parameter is empty, `.` or `..`.
    */
   call<Route extends ClientRoute>(
     route: Route,
     input: CallInput<Route>,
     options?: CallOptions,
   ): Promise<z.output<Route['data']>>;
-
-  /**
-   * Sends one request and answers the envelope's data, parsed with `schema`.
-   *
-   * @throws ApiError the API refused; ConnectionError no usable answer; TypeError a path segment is wrong.
-   */
-  request<Schema extends z.ZodType>(
-    schema: Schema,
-    method: HttpMethod,
-    segments: readonly string[],
-    options?: RequestOptions,
-  ): Promise<z.output<Schema>>;
 }
 
 const defaultTimeoutMs = 15_000;
@@ -98,9 +110,10 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
 
   async function attempt<Schema extends z.ZodType>(
     schema: Schema,
-    call: { method: HttpMethod; url: string; route: string; body: RawBody | undefined },
-    headers: RequestOptions['headers'],
+    call: { method: string; url: string; route: string; body: RawBody | undefined },
+    headers: CallOptions['headers'],
     signal: AbortSignal,
+    number: number,
   ): Promise<z.output<Schema>> {
     const { method, url, route, body } = call;
     const authorization = `Bearer ${options.token()}`;
@@ -126,41 +139,33 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
         cause: error instanceof Error && error.cause instanceof Error ? error.cause : error,
       });
     }
+    const { status } = response;
+    if (!response.ok) options.onRefused?.({ method, path: pathOf(url), status, attempt: number });
     return readAnswer(schema, response, text, route);
   }
 
   return {
-    call<Route extends ClientRoute>(route: Route, input: CallInput<Route>, options: CallOptions = {}) {
-      const { query, body } = input;
-      return this.request<Route['data']>(
-        route.data,
-        httpMethod(route.method),
-        segmentsOf(route.path, input.params ?? {}),
+    async call<Route extends ClientRoute>(route: Route, input: CallInput<Route>, how: CallOptions = {}) {
+      const { params = {}, query, body }: AnyInput = input;
+      const schema: Route['data'] = route.data;
+      const method = route.method.toUpperCase();
+      const url = requestUrl(options.baseUrl, segmentsOf(route.path, params), query);
+      const what = `${method} ${pathOf(url)}`;
+      const call = { method, url, route: what, body: encodeBody(body) };
+      const { alreadyDone } = how;
+      return withRetry<z.output<Route['data']>>(
         {
-          ...options,
-          ...(query === undefined ? {} : { query: queryValues(query) }),
-          ...(body === undefined ? {} : { body }),
-        },
-      );
-    },
-    async request(schema, method, segments, request = {}) {
-      const url = requestUrl(options.baseUrl, segments, request.query);
-      const route = `${method} ${pathOf(url)}`;
-      const call = { method, url, route, body: encodeBody(request.body) };
-      const { alreadyDone } = request;
-      return withRetry(
-        {
-          what: route,
-          policy: request.retry ?? (method === 'GET' ? quickRetry : noRetry),
-          timeoutMs: request.timeoutMs ?? defaultTimeoutMs,
-          signal: request.signal,
+          what,
+          policy: how.retry ?? (method === 'GET' ? quickRetry : noRetry),
+          timeoutMs: how.timeoutMs ?? defaultTimeoutMs,
+          signal: how.signal,
           log: options.log,
           alreadyDone: (error) => {
             const data = error instanceof ApiError ? alreadyDone?.(error) : undefined;
             return data === undefined ? undefined : { value: schema.parse(data) };
           },
         },
-        (signal) => attempt(schema, call, request.headers, signal),
+        (signal, number) => attempt(schema, call, how.headers, signal, number),
       );
     },
   };
@@ -205,7 +210,7 @@ function readAnswer<Schema extends z.ZodType>(
 
 function encodeBody(body: unknown): RawBody | undefined {
   if (body === undefined) return undefined;
-  return body instanceof RawBody ? body : new RawBody('application/json', JSON.stringify(body));
+  return body instanceof RawBody ? body : RawBody.json(body);
 }
 
 function retryAfterSeconds(response: Response): number | undefined {
@@ -214,29 +219,12 @@ function retryAfterSeconds(response: Response): number | undefined {
   return Number(header);
 }
 
-const httpMethods: readonly HttpMethod[] = ['GET', 'POST', 'PATCH', 'PUT', 'DELETE'];
-
-function httpMethod(method: string): HttpMethod {
-  const found = httpMethods.find((candidate) => candidate === method.toUpperCase());
-  if (found === undefined) throw new TypeError(`${method} is no method of the API`);
-  return found;
-}
-
 /** The segments of `/api/v1/runs/:runId` with the values of its parameters. */
 function segmentsOf(path: string, params: Readonly<Record<string, string>>): string[] {
   return path
     .split('/')
     .filter((segment) => segment !== '')
     .map((segment) => (segment.startsWith(':') ? (params[segment.slice(1)] ?? '') : segment));
-}
-
-function queryValues(query: object): Record<string, QueryValue> {
-  const values: Record<string, QueryValue> = {};
-  for (const [name, value] of Object.entries(query)) {
-    if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean')
-      values[name] = value;
-  }
-  return values;
 }
 
 /** Path without query: a query may hold what a log should not. */

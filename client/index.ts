@@ -5,9 +5,7 @@ export {
   type CallOptions,
   type ClientRoute,
   createApiClient,
-  type HttpMethod,
   RawBody,
-  type RequestOptions,
 } from './api-client.js';
 export { ApiError, ConnectionError, isRetryable } from './api-errors.js';
 export { backoffMs, defaultRetry, noRetry, pause, quickRetry, type RetryPolicy } from './backoff.js';

@@ -3,13 +3,15 @@ import { agentRequestIdSchema } from './ids.js';
 import { agentRequestKindSchema, agentRequestStateSchema } from './states.js';
 
 /** One question of an agent; with `options` one of them is expected. A `secret` answer is handed on and never stored in the log. */
-export const agentQuestionSchema = z.object({
-  id: z.string().max(200),
-  header: z.string().max(500),
-  question: z.string().max(4_000),
-  options: z.array(z.object({ label: z.string().max(500), description: z.string().max(2_000) })).nullable(),
-  secret: z.boolean(),
-});
+export const agentQuestionSchema = z
+  .object({
+    id: z.string().max(200),
+    header: z.string().max(500),
+    question: z.string().max(4_000),
+    options: z.array(z.object({ label: z.string().max(500), description: z.string().max(2_000) })).nullable(),
+    secret: z.boolean(),
+  })
+  .meta({ id: 'AgentQuestion' });
 export type AgentQuestion = z.infer<typeof agentQuestionSchema>;
 
 /**
@@ -37,7 +39,9 @@ export const agentRequestSchema = z.object({
 export type AgentRequest = z.infer<typeof agentRequestSchema>;
 
 /** How a person decides. `answer`: the words or choices that a question or elicitation asks for. */
-export const agentRequestDecisionSchema = z.enum(['approve', 'approve-for-session', 'deny', 'answer']);
+export const agentRequestDecisionSchema = z
+  .enum(['approve', 'approve-for-session', 'deny', 'answer'])
+  .meta({ id: 'AgentRequestDecision' });
 export type AgentRequestDecision = z.infer<typeof agentRequestDecisionSchema>;
 
 /**
@@ -53,34 +57,41 @@ export const answerPayloadSchema = z.strictObject({
 export type AnswerPayload = z.infer<typeof answerPayloadSchema>;
 
 /** How a request was resolved, as a driver is told. */
-export const agentRequestResolutionSchema = z.discriminatedUnion('resolution', [
-  z.strictObject({ resolution: z.literal('approved'), forSession: z.boolean() }),
-  z.strictObject({ resolution: z.literal('denied'), text: z.string().nullable() }),
-  z.strictObject({
-    resolution: z.literal('answered'),
-    text: z.string().nullable(),
-    answers: z.record(z.string(), z.array(z.string())).nullable(),
-  }),
-  z.strictObject({ resolution: z.literal('timed-out') }),
-  z.strictObject({ resolution: z.literal('no-channel') }),
-  z.strictObject({ resolution: z.literal('withdrawn') }),
-  z.strictObject({ resolution: z.literal('superseded') }),
-]);
+export const agentRequestResolutionSchema = z
+  .discriminatedUnion('resolution', [
+    z.strictObject({ resolution: z.literal('approved'), forSession: z.boolean() }),
+    z.strictObject({ resolution: z.literal('denied'), text: z.string().nullable() }),
+    z.strictObject({
+      resolution: z.literal('answered'),
+      text: z.string().nullable(),
+      answers: z.record(z.string(), z.array(z.string())).nullable(),
+    }),
+    z.strictObject({ resolution: z.literal('timed-out') }),
+    z.strictObject({ resolution: z.literal('no-channel') }),
+    z.strictObject({ resolution: z.literal('withdrawn') }),
+    z.strictObject({ resolution: z.literal('superseded') }),
+  ])
+  .meta({ id: 'AgentRequestResolution' });
 export type AgentRequestResolution = z.infer<typeof agentRequestResolutionSchema>;
 
 /** A request as the API answers it. Times are ISO 8601 UTC; `deliveredAt`: the agent was told. */
-export const agentRequestRecordSchema = agentRequestSchema.extend({
-  runId: z.string(),
-  sessionId: z.string(),
-  epoch: z.number().int(),
-  state: agentRequestStateSchema,
-  askedAt: z.string(),
-  expiresAt: z.string().nullable(),
-  resolvedAt: z.string().nullable(),
-  deliveredAt: z.string().nullable(),
-  answerCommandId: z.string().nullable(),
-  valuesPrinted: z.literal(false),
-});
+export const agentRequestRecordSchema = agentRequestSchema
+  .extend({
+    runId: z.string(),
+    sessionId: z.string(),
+    epoch: z.number().int(),
+    state: agentRequestStateSchema,
+    askedAt: z.string(),
+    expiresAt: z.string().nullable(),
+    resolvedAt: z.string().nullable(),
+    deliveredAt: z.string().nullable(),
+    answerCommandId: z.string().nullable(),
+    valuesPrinted: z.literal(false),
+  })
+  .meta({
+    id: 'AgentRequest',
+    description: 'Something the agent asks a person for: leave to act, or an answer.',
+  });
 export type AgentRequestRecord = z.infer<typeof agentRequestRecordSchema>;
 
 /** Answer of `POST /api/v1/runs/:runId/requests/:requestId/expire`, asked by the runner when the time is over: what counts is the record. */

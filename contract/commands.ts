@@ -29,6 +29,10 @@ export const commandPayloadSchema = z
   .refine((payload) => (payload.prompt?.trim() ?? '') !== '' || payload.input !== undefined, {
     message: 'expected a non-blank prompt or an input list',
     path: ['prompt'],
+  })
+  .meta({
+    id: 'CommandPayload',
+    description: 'What is said to the agent: either `prompt` or `input`. Further fields are handed on.',
   });
 export type CommandPayload = z.infer<typeof commandPayloadSchema>;
 
@@ -43,51 +47,63 @@ export function payloadText(payload: CommandPayload): string {
 export const idempotencyKeySchema = z.string().trim().min(1).max(200);
 
 /** Body of `POST /api/v1/runs/:runId/commands`. An answer goes by `send` only, because it names its request. */
-export const createCommandSchema = z.strictObject({
-  type: z.enum(['turn', 'steer']),
-  payload: commandPayloadSchema,
-  idempotencyKey: idempotencyKeySchema.optional(),
-});
+export const createCommandSchema = z
+  .strictObject({
+    type: z.enum(['turn', 'steer']),
+    payload: commandPayloadSchema,
+    idempotencyKey: idempotencyKeySchema.optional(),
+  })
+  .meta({ id: 'CreateCommand' });
 
 /** A command as the API answers it; `seq` counts per run, runners page by it. Its id is the message id in the agent's thread. */
-export const commandRecordSchema = z.object({
-  id: z.string(),
-  runId: z.string(),
-  sessionId: z.string(),
-  seq: z.number().int(),
-  type: commandTypeSchema,
-  state: commandStateSchema,
-  steerDelivery: steerDeliverySchema.nullable(),
-  payload: jsonObjectSchema,
-  idempotencyKey: z.string().nullable(),
-  nextCommandId: z.string().nullable(),
-  createdAt: z.string(),
-  acknowledgedAt: z.string().nullable(),
-  deliveredAt: z.string().nullable(),
-  finishedAt: z.string().nullable(),
-});
+export const commandRecordSchema = z
+  .object({
+    id: z.string(),
+    runId: z.string(),
+    sessionId: z.string(),
+    seq: z.number().int(),
+    type: commandTypeSchema,
+    state: commandStateSchema,
+    steerDelivery: steerDeliverySchema.nullable(),
+    payload: jsonObjectSchema,
+    idempotencyKey: z.string().nullable(),
+    nextCommandId: z.string().nullable(),
+    createdAt: z.string(),
+    acknowledgedAt: z.string().nullable(),
+    deliveredAt: z.string().nullable(),
+    finishedAt: z.string().nullable(),
+  })
+  .meta({
+    id: 'Command',
+    description:
+      'Something said to the agent of a run: its prompt (`turn`), a steer or an answer. `seq` counts per run.',
+  });
 export type CommandRecord = z.infer<typeof commandRecordSchema>;
 
 /**
  * What is known about the provider's part in a failure: who says so, the status that the proxy saw, the provider's and the agent's own words for it,
  * and when a limit is reset (decisions.md, "Provider errors").
  */
-export const providerEvidenceSchema = z.strictObject({
-  evidence: z.enum(['proxy', 'agent', 'both', 'none']),
-  status: z.number().int().nullable(),
-  errorCode: z.string().max(200).nullable(),
-  agentErrorInfo: z.string().max(200).nullable(),
-  resetAt: z.iso.datetime().nullable(),
-});
+export const providerEvidenceSchema = z
+  .strictObject({
+    evidence: z.enum(['proxy', 'agent', 'both', 'none']),
+    status: z.number().int().nullable(),
+    errorCode: z.string().max(200).nullable(),
+    agentErrorInfo: z.string().max(200).nullable(),
+    resetAt: z.iso.datetime().nullable(),
+  })
+  .meta({ id: 'ProviderEvidence', description: "What is known of the model provider's part in a failure." });
 export type ProviderEvidence = z.infer<typeof providerEvidenceSchema>;
 
 /** The outcome body of `PATCH runs/:runId/status` and `PATCH commands/:commandId/status` (contract.md 5.9; unknown words are 400). */
-export const outcomeSchema = z.strictObject({
-  terminalStatus: terminalStatusSchema,
-  failureKind: runFailureKindSchema.nullable().optional(),
-  failureMessage: z.string().max(20_000).nullable().optional(),
-  threadId: z.string().max(200).optional(),
-  turnId: z.string().max(200).optional(),
-  provider: providerEvidenceSchema.nullable().optional(),
-});
+export const outcomeSchema = z
+  .object({
+    terminalStatus: terminalStatusSchema,
+    failureKind: runFailureKindSchema.nullable().optional(),
+    failureMessage: z.string().max(20_000).nullable().optional(),
+    threadId: z.string().max(200).nullable().optional(),
+    turnId: z.string().max(200).nullable().optional(),
+    provider: providerEvidenceSchema.nullable().optional(),
+  })
+  .meta({ id: 'Outcome', description: 'How a turn ended, said by its runner.' });
 export type Outcome = z.infer<typeof outcomeSchema>;

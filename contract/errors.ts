@@ -23,6 +23,6 @@ export class AgentRunError extends Error {
   }
 
   get httpStatus(): number {
-    return requestFailureKinds[this.failureKind];
+    return requestFailureKinds[this.failureKind].status;
   }
 }

@@ -27,44 +27,57 @@ export const eventTypes = [
   'event_truncated',
   'events_lost',
 ] as const;
-export const eventTypeSchema = z.enum(eventTypes);
+export const eventTypeSchema = z.enum(eventTypes).meta({ id: 'EventType' });
 export type EventType = z.infer<typeof eventTypeSchema>;
 
 /** A stored event (decisions.md, "Every event"). `seq` counts from 1 per run without gaps; `at` is ISO 8601 UTC. */
-export const runEventSchema = z.object({
-  seq: z.number().int().positive(),
-  eventId: z.string(),
-  runId: z.string(),
-  attempt: z.number().int(),
-  epoch: z.number().int(),
-  type: eventTypeSchema,
-  at: z.string(),
-  payload: jsonObjectSchema,
-  raw: jsonValueSchema.optional(),
-});
+export const runEventSchema = z
+  .object({
+    seq: z.number().int().positive(),
+    eventId: z.string(),
+    runId: z.string(),
+    attempt: z.number().int(),
+    epoch: z.number().int(),
+    type: eventTypeSchema,
+    at: z.string(),
+    payload: jsonObjectSchema,
+    raw: jsonValueSchema.optional(),
+  })
+  .meta({
+    id: 'Event',
+    description: 'One entry of the log of a run. `seq` counts from 1 without gaps; `at` is ISO 8601 in UTC.',
+  });
 export type RunEvent = z.infer<typeof runEventSchema>;
 
 /** What a runner sends: no seq (the store counts), its own time. */
-export const producedEventSchema = z.strictObject({
-  type: eventTypeSchema,
-  at: z.iso.datetime().optional(),
-  payload: jsonObjectSchema,
-  raw: jsonValueSchema.optional(),
-});
+export const producedEventSchema = z
+  .strictObject({
+    type: eventTypeSchema,
+    at: z.iso.datetime().optional(),
+    payload: jsonObjectSchema,
+    raw: jsonValueSchema.optional(),
+  })
+  .meta({ id: 'ProducedEvent', description: 'An event as its runner sends it.' });
 export type ProducedEvent = z.infer<typeof producedEventSchema>;
 
 /**
  * A page of events: `lastSeq` is the highest stored seq of the run, `terminal` says that no event will follow, `nextRunId` is the run of the session's
  * next turn, if it has begun.
  */
-export const eventPageSchema = z.object({
-  items: z.array(runEventSchema),
-  runId: z.string().nullable(),
-  lastSeq: z.number().int().nonnegative(),
-  hasMore: z.boolean(),
-  terminal: z.boolean(),
-  nextRunId: z.string().nullable(),
-});
+export const eventPageSchema = z
+  .object({
+    items: z.array(runEventSchema),
+    runId: z.string().nullable(),
+    lastSeq: z.number().int().nonnegative(),
+    hasMore: z.boolean(),
+    terminal: z.boolean(),
+    nextRunId: z.string().nullable(),
+  })
+  .meta({
+    id: 'EventPage',
+    description:
+      '`lastSeq` is the highest stored seq of the run; `terminal`: no event will follow; `nextRunId`: the run of the next turn of the session, if it has begun.',
+  });
 export type EventPage = z.infer<typeof eventPageSchema>;
 
 // Payload shapes of the transcript events. Readers upsert by `itemId`: a later event of the same item replaces it.

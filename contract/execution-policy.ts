@@ -31,21 +31,30 @@ const limits = {
  * `retryBackoffMs` is the first delay of a retry that is not immediate, `providerParkMs` the first wait for a provider's limit without a reset time;
  * both double.
  */
-export const executionPolicySchema = z.strictObject({
-  claimTimeoutMs: limits.claimTimeoutMs.default(300_000),
-  leaseMs: limits.leaseMs.default(60_000),
-  firstOutputTimeoutMs: limits.firstOutputTimeoutMs.default(120_000),
-  idleTimeoutMs: limits.idleTimeoutMs.default(600_000),
-  hardTimeoutMs: limits.hardTimeoutMs.default(7_200_000),
-  partitionGraceMs: limits.partitionGraceMs.default(900_000),
-  maxAttempts: limits.maxAttempts.default(3),
-  retryBackoffMs: limits.retryBackoffMs.default(5_000),
-  providerParkMs: limits.providerParkMs.default(60_000),
-  approvalPolicy: limits.approvalPolicy.default('never'),
-  approvalTimeoutMs: limits.approvalTimeoutMs.default(86_400_000),
-  parkAfterMs: limits.parkAfterMs.default(1_800_000),
-});
+export const executionPolicySchema = z
+  .strictObject({
+    claimTimeoutMs: limits.claimTimeoutMs.default(300_000),
+    leaseMs: limits.leaseMs.default(60_000),
+    firstOutputTimeoutMs: limits.firstOutputTimeoutMs.default(120_000),
+    idleTimeoutMs: limits.idleTimeoutMs.default(600_000),
+    hardTimeoutMs: limits.hardTimeoutMs.default(7_200_000),
+    partitionGraceMs: limits.partitionGraceMs.default(900_000),
+    maxAttempts: limits.maxAttempts.default(3),
+    retryBackoffMs: limits.retryBackoffMs.default(5_000),
+    providerParkMs: limits.providerParkMs.default(60_000),
+    approvalPolicy: limits.approvalPolicy.default('never'),
+    approvalTimeoutMs: limits.approvalTimeoutMs.default(86_400_000),
+    parkAfterMs: limits.parkAfterMs.default(1_800_000),
+  })
+  .meta({
+    id: 'ExecutionPolicy',
+    description: 'Limits of a turn in milliseconds, attempts, and when the agent asks a person.',
+  });
 export type ExecutionPolicy = z.infer<typeof executionPolicySchema>;
 
 /** What a caller may say: what is left out stays out, so that the session's value or the default holds (zod fills in defaults also where a field is optional). */
-export const executionPolicyInputSchema = z.strictObject(limits).partial();
+export const executionPolicyInputSchema = z.strictObject(limits).partial().meta({
+  id: 'ExecutionPolicyInput',
+  description:
+    'Limits of a turn; what is left out keeps the value of the session or the default. `idleTimeoutMs: 0` switches the idle limit off.',
+});

@@ -15,12 +15,35 @@ import { textSchema } from './text.js';
 export const labelsSchema = z.record(z.string().max(63), z.string().max(256));
 
 /** The workspace of a turn. `path`: local mode only, a directory that is copied into the session's workspace at its first turn. */
-export const workspaceSchema = z.strictObject({
-  repository: textSchema.optional(),
-  ref: textSchema.optional(),
-  path: textSchema.optional(),
-});
+export const workspaceSchema = z
+  .strictObject({
+    repository: textSchema.optional(),
+    ref: textSchema.optional(),
+    path: textSchema.optional(),
+  })
+  .meta({
+    id: 'Workspace',
+    description:
+      'The workspace of a turn. `path`: local mode only, a directory that is copied at the first turn of the session.',
+  });
 export type Workspace = z.infer<typeof workspaceSchema>;
+
+/** A workspace that is asked for. A credential in the repository's URL would be stored, shown and logged: it is refused. */
+export const workspaceInputSchema = workspaceSchema.refine(
+  ({ repository }) => repository === undefined || !hasUrlCredential(repository),
+  {
+    path: ['repository'],
+    error:
+      'expected a URL without user, password or token; name a credential that the workspace may use instead',
+  },
+);
+
+/** Whether an URL names who fetches it: `https://token@host`, `ssh://git:password@host`; the lone user of ssh is none. */
+function hasUrlCredential(repository: string): boolean {
+  if (!URL.canParse(repository)) return /^[a-z][a-z0-9+.-]*:\/\/[^/@\s]*@/i.test(repository);
+  const { protocol, username, password } = new URL(repository);
+  return password !== '' || (username !== '' && !['ssh:', 'git+ssh:'].includes(protocol));
+}
 
 export const sessionRefSchema = z.strictObject({
   sessionId: sessionIdSchema.optional(),
@@ -30,23 +53,30 @@ export const sessionRefSchema = z.strictObject({
 });
 
 /** Body of `POST /api/v1/runs` (decisions.md, "Bodies"). On `send` all of it may be left out. */
-export const createRunSchema = z.strictObject({
-  tenantId: textSchema,
-  projectId: textSchema,
-  backendProfile: backendProfileSchema.default('codex'),
-  providerId: textSchema.optional(),
-  sessionRef: sessionRefSchema.optional(),
-  workspace: workspaceSchema.optional(),
-  executionPolicy: executionPolicyInputSchema.optional(),
-  labels: labelsSchema.optional(),
-  metadata: jsonObjectSchema.optional(),
-});
+export const createRunSchema = z
+  .strictObject({
+    tenantId: textSchema,
+    projectId: textSchema,
+    backendProfile: backendProfileSchema.default('codex'),
+    providerId: textSchema.optional(),
+    sessionRef: sessionRefSchema.optional(),
+    workspace: workspaceInputSchema.optional(),
+    executionPolicy: executionPolicyInputSchema.optional(),
+    labels: labelsSchema.optional(),
+    metadata: jsonObjectSchema.optional(),
+  })
+  .meta({ id: 'CreateRun' });
 export type CreateRun = z.infer<typeof createRunSchema>;
 
 /** `run` of a send: the same fields, none required. */
 export const sendRunSchema = createRunSchema
   .extend({ backendProfile: backendProfileSchema.optional() })
-  .partial();
+  .partial()
+  .meta({
+    id: 'RunSettings',
+    description:
+      'Settings of the run that a message begins; what is left out keeps the value of the session.',
+  });
 export type SendRun = z.infer<typeof sendRunSchema>;
 
 /** How a run gets its runner: a local process, a Kubernetes Job, or a runner that somebody else starts. */
@@ -54,54 +84,65 @@ export const launcherSchema = z.enum(['process', 'kubernetes', 'external']);
 export type Launcher = z.infer<typeof launcherSchema>;
 
 /** A run as the API answers it. Times are ISO 8601 UTC. */
-export const runRecordSchema = z.object({
-  id: z.string(),
-  tenantId: z.string(),
-  projectId: z.string(),
-  sessionId: z.string(),
-  sessionTurn: z.number().int().nullable(),
-  sessionRef: z.object({
+export const runRecordSchema = z
+  .object({
+    id: z.string(),
+    tenantId: z.string(),
+    projectId: z.string(),
     sessionId: z.string(),
-    conversationId: z.string().nullable(),
-    threadId: z.string().nullable(),
+    sessionTurn: z.number().int().nullable(),
+    sessionRef: z.object({
+      sessionId: z.string(),
+      conversationId: z.string().nullable(),
+      threadId: z.string().nullable(),
+      metadata: jsonObjectSchema,
+    }),
+    backendProfile: backendProfileSchema,
+    providerId: z.string().nullable(),
+    status: runStatusSchema,
+    launcher: launcherSchema,
+    executionPolicy: executionPolicySchema,
+    workspace: workspaceSchema.nullable(),
+    labels: labelsSchema,
     metadata: jsonObjectSchema,
-  }),
-  backendProfile: backendProfileSchema,
-  providerId: z.string().nullable(),
-  status: runStatusSchema,
-  launcher: launcherSchema,
-  executionPolicy: executionPolicySchema,
-  workspace: workspaceSchema.nullable(),
-  labels: labelsSchema,
-  metadata: jsonObjectSchema,
-  attempt: z.number().int(),
-  epoch: z.number().int(),
-  claimedBy: z.string().nullable(),
-  leaseExpiresAt: z.string().nullable(),
-  cancelRequestedAt: z.string().nullable(),
-  cancelReason: z.string().nullable(),
-  deadlineAt: z.string().nullable(),
-  terminalStatus: terminalStatusSchema.nullable(),
-  failureKind: runFailureKindSchema.nullable(),
-  failureMessage: z.string().nullable(),
-  threadId: z.string().nullable(),
-  turnId: z.string().nullable(),
-  createdAt: z.string(),
-  startedAt: z.string().nullable(),
-  finishedAt: z.string().nullable(),
-  updatedAt: z.string(),
-});
+    attempt: z.number().int(),
+    epoch: z.number().int(),
+    claimedBy: z.string().nullable(),
+    leaseExpiresAt: z.string().nullable(),
+    cancelRequestedAt: z.string().nullable(),
+    cancelReason: z.string().nullable(),
+    deadlineAt: z.string().nullable(),
+    terminalStatus: terminalStatusSchema.nullable(),
+    failureKind: runFailureKindSchema.nullable(),
+    failureMessage: z.string().nullable(),
+    threadId: z.string().nullable(),
+    turnId: z.string().nullable(),
+    createdAt: z.string(),
+    startedAt: z.string().nullable(),
+    finishedAt: z.string().nullable(),
+    updatedAt: z.string(),
+  })
+  .meta({
+    id: 'Run',
+    description: 'One turn of a session, with all its attempts. Times are ISO 8601 in UTC.',
+  });
 export type RunRecord = z.infer<typeof runRecordSchema>;
 
 /**
  * Body of the cancel routes. `deadlineMs`: the runner is deleted when its turn has not ended so long after the request (default 15 s). `waitMs`: how
  * long the answer waits for the end; it says what was observed by then.
  */
-export const cancelSchema = z.strictObject({
-  reason: z.string().trim().max(2_000).optional(),
-  deadlineMs: z.number().int().min(1_000).max(600_000).optional(),
-  waitMs: z.number().int().min(0).max(25_000).default(0),
-});
+export const cancelSchema = z
+  .strictObject({
+    reason: z.string().trim().max(2_000).optional(),
+    deadlineMs: z.number().int().min(1_000).max(600_000).optional(),
+    waitMs: z.number().int().min(0).max(25_000).default(0),
+  })
+  .meta({
+    id: 'Cancel',
+    description:
+      '`deadlineMs`: so long after the request the runner is deleted, if the turn has not ended (default 15 s). `waitMs`: how long the answer waits for the end.',
+  });
 
 /** The steps of a cancel that the log of the run shows so far, in their order (decisions.md, Timeouts). */
 export const cancelStepSchema = z.enum([
@@ -116,44 +157,51 @@ export const cancelStepSchema = z.enum([
 export type CancelStep = z.infer<typeof cancelStepSchema>;
 
 /** What a cancel met and what was observed of it, beside the record of what was to be cancelled. */
-export const cancelObservationSchema = z.object({
-  /** False: it had ended already. */
-  requested: z.boolean(),
-  observed: z.array(cancelStepSchema),
-  runStatus: runStatusSchema.nullable(),
-});
+export const cancelObservationSchema = z
+  .object({
+    /** False: it had ended already. */
+    requested: z.boolean(),
+    observed: z.array(cancelStepSchema),
+    runStatus: runStatusSchema.nullable(),
+  })
+  .meta({
+    id: 'CancelObservation',
+    description: 'What a cancel met and what was observed of it by the time of the answer.',
+  });
 export type CancelObservation = z.infer<typeof cancelObservationSchema>;
 
 /**
  * Result of a run (contract.md 7.1). `usage`: tokens of the whole turn as counted by the proxy (falling back to the agent's totals).
  * `late`: events kept in quarantine.
  */
-export const runResultSchema = z.object({
-  runId: z.string(),
-  commandId: z.string().nullable(),
-  status: runStatusSchema,
-  terminalStatus: terminalStatusSchema.nullable(),
-  failureKind: runFailureKindSchema.nullable(),
-  failureMessage: z.string().nullable(),
-  lastSeq: z.number().int(),
-  finalMessage: z.string().nullable(),
-  diff: z.string().nullable(),
-  usage: z
-    .object({
-      requests: z.number().int(),
-      inputTokens: z.number().int(),
-      cachedInputTokens: z.number().int(),
-      outputTokens: z.number().int(),
-      reasoningOutputTokens: z.number().int(),
-      totalTokens: z.number().int(),
-    })
-    .nullable(),
-  late: z.number().int(),
-  liveness: livenessSchema,
-  terminalClassification: terminalClassificationSchema,
-  diagnosis: diagnosisSchema,
-  /** Of the newest steer; null when nobody steered. */
-  steerDelivery: steerDeliveryViewSchema.nullable(),
-  valuesPrinted: z.literal(false),
-});
+export const runResultSchema = z
+  .object({
+    runId: z.string(),
+    commandId: z.string().nullable(),
+    status: runStatusSchema,
+    terminalStatus: terminalStatusSchema.nullable(),
+    failureKind: runFailureKindSchema.nullable(),
+    failureMessage: z.string().nullable(),
+    lastSeq: z.number().int(),
+    finalMessage: z.string().nullable(),
+    diff: z.string().nullable(),
+    usage: z
+      .object({
+        requests: z.number().int(),
+        inputTokens: z.number().int(),
+        cachedInputTokens: z.number().int(),
+        outputTokens: z.number().int(),
+        reasoningOutputTokens: z.number().int(),
+        totalTokens: z.number().int(),
+      })
+      .nullable(),
+    late: z.number().int(),
+    liveness: livenessSchema,
+    terminalClassification: terminalClassificationSchema,
+    diagnosis: diagnosisSchema,
+    /** Of the newest steer; null when nobody steered. */
+    steerDelivery: steerDeliveryViewSchema.nullable(),
+    valuesPrinted: z.literal(false),
+  })
+  .meta({ id: 'RunResult', description: 'How a run stands or ended, its last message, diff and tokens.' });
 export type RunResult = z.infer<typeof runResultSchema>;

@@ -9,3 +9,14 @@ export const subdirectorySchema = z
   .min(1)
   .max(200)
   .regex(/^(?!\/)(?!.*(^|\/)\.\.(\/|$))[A-Za-z0-9_./-]+$/, 'expected a relative path without ".."');
+
+/**
+ * A time with its offset, as text in UTC. Postgres knows neither the year 0 nor every offset that ISO 8601 allows.
+ */
+export const timeSchema = z.iso
+  .datetime({ offset: true, abort: true })
+  .overwrite((text) => {
+    const time = new Date(text);
+    return Number.isNaN(time.getTime()) ? text : time.toISOString();
+  })
+  .refine((text) => /^(?!0000)\d{4}-/.test(text), 'expected a year from 0001 to 9999');

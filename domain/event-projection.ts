@@ -1,5 +1,6 @@
 import type { EventType, ProducedEvent, UsagePayload } from '../contract/events.js';
 import type { JsonObject, JsonValue } from '../contract/json.js';
+import { progressOf } from './event-progress.js';
 import { bounded } from './run-facts.js';
 
 /** An event with the place that it gets in the log. */
@@ -82,7 +83,8 @@ export function projectionChange(epoch: number, events: readonly PlacedEvent[]):
       const itemId = textOf(payload.itemId);
       change.lastActivity = { ...place, eventId, type, itemId, ...activity };
     }
-    if (outputs.has(type)) {
+    // A diff is made of the workspace at the end of a turn too: it says nothing of the model.
+    if (type !== 'diff' && progressOf({ type, payload }).isOutput) {
       change.firstOutputSeq ??= seq;
       if (change.lastError !== null) change.recoveredSeq ??= seq;
     }
@@ -100,16 +102,6 @@ export function projectionChange(epoch: number, events: readonly PlacedEvent[]):
   }
   return Object.values(change).every((part) => part === null) ? null : change;
 }
-
-const outputs: ReadonlySet<EventType> = new Set([
-  'agent_message',
-  'reasoning',
-  'plan',
-  'command_execution',
-  'file_change',
-  'tool_call',
-  'approval_requested',
-]);
 
 const activities: Readonly<Partial<Record<EventType, (payload: JsonObject) => Activity>>> = {
   user_message: () => ({ activityKind: 'message-delivered' }),

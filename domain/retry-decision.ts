@@ -227,6 +227,7 @@ const goneKinds = {
   evicted: 'runner-evicted',
   unhealthy: 'runner-unhealthy',
   'node-lost': 'node-lost',
+  'prerequisite-failed': 'prerequisite-failed',
 } as const satisfies Record<NonNullable<GoneCause>, RunFailureKind>;
 
 const goneWords = {
@@ -234,6 +235,7 @@ const goneWords = {
   evicted: 'the runner was evicted from its node',
   unhealthy: 'the runner was killed because it did not answer its liveness probe',
   'node-lost': 'the node of the runner was lost',
+  'prerequisite-failed': 'the runner could not begin: something that it needs is wrong',
 } as const satisfies Record<NonNullable<GoneCause>, string>;
 
 /** The failure kind of an attempt's end, in words for a person. */
@@ -263,7 +265,7 @@ function failureOf(
       const cause = end.cause ?? null;
       return cause === null
         ? failure('runner-lost', 'the runner process ended without reporting an outcome', end.begun)
-        : failure(goneKinds[cause], goneWords[cause], end.begun);
+        : failure(goneKinds[cause], end.message ?? goneWords[cause], end.begun);
     }
     case 'lease-lost':
       return failure(

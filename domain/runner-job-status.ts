@@ -1,21 +1,9 @@
-import type { RunnerJobPhase, RunnerState, TerminalStatus } from '../contract/states.js';
+import type { RunnerJobPhase, TerminalStatus } from '../contract/states.js';
 
-/** A runner job's row with its attempt and its runner. */
-export interface RunnerJobFacts {
-  readonly phase: RunnerJobPhase;
-  readonly claimed: boolean;
-  readonly outcome: TerminalStatus | null;
-  /** How the turn's workflow gave the attempt up; null while it did not. */
-  readonly endFailureKind: string | null;
-  readonly ended: boolean;
-  readonly runner: RunnerState | null;
-}
+/** Phases in which a job's runner may still be at work; all others are final. */
+export const livePhases = ['creating', 'pending', 'starting', 'running'] as const satisfies RunnerJobPhase[];
 
-export interface RunnerJobVerdict {
-  readonly phase: RunnerJobPhase;
-  readonly summary: string;
-}
-
+/** Kinds of failure whose runner vanished or never came: nobody deleted it. */
 const lostKinds: ReadonlySet<string> = new Set([
   'runner-lost',
   'runner-never-claimed',
@@ -25,37 +13,64 @@ const lostKinds: ReadonlySet<string> = new Set([
   'node-lost',
 ]);
 
-/**
- * How a runner job stands (decisions.md, States; contract.md 7.9). The first matching row wins. `running` means that the runner has claimed.
- *
- * | # | condition | phase |
- * |---|---|---|
- * | 1 | recorded as `deleted` | `deleted` |
- * | 2 | the attempt's outcome is `completed` | `succeeded` |
- * | 3 | another outcome is stored | `failed` |
- * | 4 | the attempt was given up because the runner or its node went away | `lost` |
- * | 5 | the attempt was given up for another reason | `failed` |
- * | 6 | recorded as `succeeded`, `failed` or `lost` | as recorded |
- * | 7 | claimed, and the runner is known to be gone | `lost` |
- * | 8 | claimed | `running` |
- * | 9 | the runner is known to be gone | `failed` |
- * | 10 | else | as recorded |
- */
-export function runnerJobStatus(job: RunnerJobFacts): RunnerJobVerdict {
-  if (job.phase === 'deleted') return { phase: 'deleted', summary: 'the job was deleted' };
-  if (job.outcome === 'completed') return { phase: 'succeeded', summary: 'its attempt completed' };
-  if (job.outcome !== null) return { phase: 'failed', summary: `its attempt ended ${job.outcome}` };
-  if (job.ended) {
-    const kind = job.endFailureKind ?? 'no kind';
-    const isLost = job.endFailureKind !== null && lostKinds.has(job.endFailureKind);
-    return { phase: isLost ? 'lost' : 'failed', summary: `its attempt was given up: ${kind}` };
+// The phase of a runner job is a column (contract.md oddity 43): each step that changes how a job stands writes it, by these rules.
+//
+// | step | phase |
+// |---|---|
+// | the attempt is written, nothing launched | `creating`; handed to an idle runner: `running` |
+// | the launcher has started the runner; a pod that waits for its node or image meanwhile | `starting`; `pending` |
+// | a runner has claimed the attempt | `running` |
+// | the runner has said how the attempt ended | {@link phaseAfterOutcome} |
+// | the turn's workflow has given the attempt up | {@link phaseAfterEnd} |
+// | the run ends with a job that is still live | {@link phaseAtFinish} |
+
+/** The runner has told the outcome. Where the attempt had been given up before, only `completed` counts still. */
+export function phaseAfterOutcome(outcome: TerminalStatus): RunnerJobPhase {
+  return outcome === 'completed' ? 'succeeded' : 'failed';
+}
+
+/** The attempt was given up for `failureKind`; `parked`: its runner is deleted because the turn waits. */
+export function phaseAfterEnd(failureKind: string | null, parked: boolean): RunnerJobPhase {
+  if (parked) return 'deleted';
+  return failureKind !== null && lostKinds.has(failureKind) ? 'lost' : 'failed';
+}
+
+/** The run has ended; `runnerDeleted`: a cancel had to end the runner. */
+export function phaseAtFinish(end: {
+  readonly terminalStatus: TerminalStatus;
+  readonly failureKind: string | null;
+  readonly runnerDeleted: boolean;
+}): RunnerJobPhase {
+  if (end.terminalStatus === 'completed') return 'succeeded';
+  return phaseAfterEnd(end.failureKind, end.runnerDeleted);
+}
+
+/** One line on how a job stands, from its row and its attempt's (contract.md 7.9). */
+export function runnerJobSummary(job: {
+  readonly phase: RunnerJobPhase;
+  readonly outcome: TerminalStatus | null;
+  readonly failureKind: string | null;
+}): string {
+  const { phase, outcome, failureKind } = job;
+  switch (phase) {
+    case 'creating':
+      return 'its runner is to be started';
+    case 'pending':
+      return 'its runner waits for a place or an image';
+    case 'starting':
+      return 'its runner has not claimed the attempt yet';
+    case 'running':
+      return 'its runner has claimed the attempt';
+    case 'succeeded':
+      return 'its attempt completed';
+    case 'deleted':
+      return 'its runner was deleted';
+    case 'lost':
+    case 'failed': {
+      if (outcome !== null) return `its attempt ended ${outcome}`;
+      return failureKind === null
+        ? 'its turn ended without a word of its runner'
+        : `its attempt was given up: ${failureKind}`;
+    }
   }
-  if (job.phase === 'succeeded' || job.phase === 'failed' || job.phase === 'lost') {
-    return { phase: job.phase, summary: `its turn ended without an outcome of this runner` };
-  }
-  const gone = job.runner === 'gone';
-  if (job.claimed && gone) return { phase: 'lost', summary: 'the runner is gone and said nothing' };
-  if (job.claimed) return { phase: 'running', summary: 'the runner has claimed the attempt' };
-  if (gone) return { phase: 'failed', summary: 'the runner is gone before it claimed the attempt' };
-  return { phase: job.phase, summary: 'the runner has not claimed the attempt yet' };
 }

@@ -3,7 +3,7 @@ import type { WhenBusy } from '../contract/sessions.js';
 
 /** What a session looks like when a message arrives; read from Postgres under the session's row lock. */
 export interface SendFacts {
-  readonly session: 'unknown' | 'present' | 'evicted';
+  readonly session: 'unknown' | 'present' | 'archived' | 'evicted' | 'deleted';
   /** The run that the session's one active turn belongs to, if any. */
   readonly activeRun: {
     readonly runId: string;
@@ -35,7 +35,7 @@ export type SendVerdict =
     }
   | {
       readonly kind: 'refuse';
-      readonly failureKind: 'session-busy' | 'session-store-evicted';
+      readonly failureKind: 'session-busy' | 'session-store-evicted' | 'conflict' | 'not-found';
       readonly message: string;
     };
 
@@ -46,6 +46,8 @@ export type SendVerdict =
  * | # | session | active run | others queued | whenBusy | verdict |
  * |---|---|---|---|---|---|
  * | 1 | evicted | any | any | any | refuse `session-store-evicted` |
+ * | 1a | archived | any | any | any | refuse `conflict` |
+ * | 1b | being deleted | any | any | any | refuse `not-found` |
  * | 2 | unknown | none | - | any | turn, `no-session` |
  * | 3 | present | none or terminal | none | any | turn, `no-active-turn` |
  * | 4 | present | any | any | reject | refuse `session-busy` |
@@ -63,6 +65,15 @@ export function decideSend(facts: SendFacts, whenBusy: WhenBusy): SendVerdict {
       message: 'the storage of this session was evicted; use a new session id',
     };
   }
+  if (facts.session === 'archived') {
+    return {
+      kind: 'refuse',
+      failureKind: 'conflict',
+      message: 'this session is archived; unarchive it to go on',
+    };
+  }
+  if (facts.session === 'deleted')
+    return { kind: 'refuse', failureKind: 'not-found', message: 'this session does not exist' };
   const active = facts.activeRun !== null && !facts.activeRun.isTerminal ? facts.activeRun : null;
   if (active === null && facts.queuedTurns === 0) {
     const reason = facts.session === 'unknown' ? 'no-session' : 'no-active-turn';

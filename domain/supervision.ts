@@ -1,14 +1,19 @@
 import type { Outcome } from '../contract/commands.js';
 import type { ExecutionPolicy } from '../contract/execution-policy.js';
+import type { Launcher } from '../contract/runs.js';
 
-/** Why a runner that is gone was ended, as far as its launcher can tell; null: it ended, nobody knows why. */
-export type GoneCause = 'oom-killed' | 'evicted' | 'unhealthy' | 'node-lost' | null;
+/**
+ * Why a runner that is gone was ended, as far as its launcher can tell; null: it ended, nobody knows why. `prerequisite-failed`: it could not begin, and
+ * said so itself (exit code 2, or a token that the API does not take).
+ */
+export type GoneCause = 'oom-killed' | 'evicted' | 'unhealthy' | 'node-lost' | 'prerequisite-failed' | null;
 
 /** What is known about the runner's process or pod itself. `unknown`: nobody can see it (launcher `external`, or not launched yet). */
 export type ProcessFate =
   | { readonly state: 'alive' }
   | { readonly state: 'unknown' }
-  | { readonly state: 'gone'; readonly cause: GoneCause };
+  /** `message`: what the runner said about it, for a person. */
+  | { readonly state: 'gone'; readonly cause: GoneCause; readonly message?: string };
 
 /** Facts about one attempt; times are epoch milliseconds of Postgres' clock. */
 export interface SupervisionFacts {
@@ -37,6 +42,8 @@ export interface SupervisionFacts {
   readonly lastResolvedAtMs: number | null;
   /** Whether the runner is ours to release while a person thinks; not one with launcher `external`. */
   readonly canPark: boolean;
+  /** The launcher that an attempt was given for which somebody else was to start a runner; null: none, or it had one from the start. */
+  readonly givenLauncher: OwnLauncher | null;
   readonly outcome: Outcome | null;
   readonly jobName: string;
   readonly leaseExpiresAtMs: number | null;
@@ -47,13 +54,25 @@ export interface SupervisionFacts {
   readonly process: ProcessFate;
 }
 
-/** How an attempt stands. Everything but `wait` is final for the attempt. `begun`: the agent had sent an event. */
+/** How we start runners ourselves. */
+export type OwnLauncher = Exclude<Launcher, 'external'>;
+
+/**
+ * How an attempt stands. Everything but `wait` and `launcher-given`, with which it begins again, is final for the attempt. `begun`: the agent had sent
+ * an event.
+ */
 export type SupervisionVerdict =
   | { readonly kind: 'wait'; readonly phase: AttemptPhase; readonly nextDeadlineMs: number | null }
+  | { readonly kind: 'launcher-given'; readonly launcher: OwnLauncher }
   | { readonly kind: 'superseded' }
   | { readonly kind: 'outcome'; readonly outcome: Outcome }
   /** `cause` is left out in histories of 0.1.0. */
-  | { readonly kind: 'runner-gone'; readonly begun: boolean; readonly cause?: GoneCause }
+  | {
+      readonly kind: 'runner-gone';
+      readonly begun: boolean;
+      readonly cause?: GoneCause;
+      readonly message?: string;
+    }
   | { readonly kind: 'never-claimed' }
   | { readonly kind: 'lease-lost'; readonly begun: boolean }
   | {
@@ -67,7 +86,7 @@ export type SupervisionVerdict =
   | { readonly kind: 'cancel-overdue'; readonly claimed?: boolean };
 
 /** A verdict that ends the attempt. */
-export type FinalVerdict = Exclude<SupervisionVerdict, { kind: 'wait' }>;
+export type FinalVerdict = Exclude<SupervisionVerdict, { kind: 'wait' | 'launcher-given' }>;
 
 export type AttemptPhase = 'starting' | 'claimed' | 'running' | 'waiting' | 'lease-expired' | 'cancelling';
 
@@ -98,16 +117,17 @@ export function hardLeftMs(clock: Clock): number {
  * |---|---|---|
  * | 1 | the run is terminal, or another attempt is current | `superseded` |
  * | 2 | an outcome is stored | `outcome` |
- * | 3 | the process is seen gone | `runner-gone` |
- * | 4 | a cancel was asked, and no runner has claimed or its deadline has passed | `cancel-overdue` |
- * | 5 | the deadline of the turn has passed | `deadline-exceeded` |
- * | 6 | clock runs, hard limit used up | `timeout` hard |
- * | 7 | not claimed and the claim deadline has passed | `never-claimed` |
- * | 8 | the lease expired and the partition grace is over | `lease-lost` |
- * | 9 | a person is awaited for the time to park, and the runner is ours | `park-waiting` |
- * | 10 | clock runs, lease live, nothing of the model within the first-output limit | `timeout` first-output |
- * | 11 | clock runs, lease live, no progress within the idle limit (0: off) | `timeout` idle |
- * | 12 | else | `wait` |
+ * | 3 | a launcher was given to an attempt that waits for somebody else's runner, and no cancel was asked | `launcher-given` |
+ * | 4 | the process is seen gone | `runner-gone` |
+ * | 5 | a cancel was asked, and no runner has claimed or its deadline has passed | `cancel-overdue` |
+ * | 6 | the deadline of the turn has passed | `deadline-exceeded` |
+ * | 7 | clock runs, hard limit used up | `timeout` hard |
+ * | 8 | not claimed and the claim deadline has passed | `never-claimed` |
+ * | 9 | the lease expired and the partition grace is over | `lease-lost` |
+ * | 10 | a person is awaited for the time to park, and the runner is ours | `park-waiting` |
+ * | 11 | clock runs, lease live, nothing of the model within the first-output limit | `timeout` first-output |
+ * | 12 | clock runs, lease live, no progress within the idle limit (0: off) | `timeout` idle |
+ * | 13 | else | `wait` |
  *
  * - The caller looks at the process first and at the records afterwards: a runner stores its outcome before it ends, so a process that is gone
  *   without an outcome left none. One that arrives later still counts (store/turn-steps.ts).
@@ -120,8 +140,13 @@ export function hardLeftMs(clock: Clock): number {
 export function judgeAttempt(facts: SupervisionFacts, epoch: number): SupervisionVerdict {
   if (isTerminal(facts.runStatus) || facts.currentEpoch !== epoch) return { kind: 'superseded' };
   if (facts.outcome !== null) return { kind: 'outcome', outcome: facts.outcome };
+  if (facts.givenLauncher !== null && facts.cancelRequestedAtMs === null)
+    return { kind: 'launcher-given', launcher: facts.givenLauncher };
   const begun = facts.firstEventAtMs !== null;
-  if (facts.process.state === 'gone') return { kind: 'runner-gone', begun, cause: facts.process.cause };
+  if (facts.process.state === 'gone') {
+    const { cause, message } = facts.process;
+    return { kind: 'runner-gone', begun, cause, ...(message === undefined ? {} : { message }) };
+  }
   const deadlines = new Deadlines(facts.nowMs);
   return (
     endBeforeLimits(facts, deadlines) ??
@@ -134,7 +159,7 @@ export function judgeAttempt(facts: SupervisionFacts, epoch: number): Supervisio
   );
 }
 
-/** Rows 4 to 7. */
+/** Rows 5 to 8. */
 function endBeforeLimits(facts: SupervisionFacts, deadlines: Deadlines): SupervisionVerdict | undefined {
   const { nowMs, policy, cancelRequestedAtMs } = facts;
   if (cancelRequestedAtMs !== null) {
@@ -156,7 +181,7 @@ function endBeforeLimits(facts: SupervisionFacts, deadlines: Deadlines): Supervi
 const isLeaseExpired = (facts: SupervisionFacts): boolean =>
   facts.leaseExpiresAtMs === null || facts.nowMs >= facts.leaseExpiresAtMs;
 
-/** Rows 8 and 9. */
+/** Rows 9 and 10. */
 function leaseVerdict(
   facts: SupervisionFacts,
   deadlines: Deadlines,
@@ -178,7 +203,7 @@ function leaseVerdict(
   return undefined;
 }
 
-/** Rows 10 and 11. */
+/** Rows 11 and 12. */
 function silenceVerdict(facts: SupervisionFacts, deadlines: Deadlines): SupervisionVerdict | undefined {
   if (facts.claimedAtMs === null || isLeaseExpired(facts) || facts.pausedSinceMs !== null) return undefined;
   const { policy } = facts;

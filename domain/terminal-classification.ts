@@ -1,5 +1,9 @@
-import type { RunFailureKind } from '../contract/failure-kinds.js';
-import type { TerminalCategory, TerminalClassification } from '../contract/supervisor.js';
+import type {
+  InfrastructureFailureKind,
+  ProviderFailureKind,
+  RunFailureKind,
+} from '../contract/failure-kinds.js';
+import type { TerminalClassification } from '../contract/supervisor.js';
 import { hasEnded, leaseOf } from './lease-view.js';
 import { type AgentErrorFacts, bounded, type RunFacts } from './run-facts.js';
 import { hardElapsedMs, silenceOf } from './timeout-budget.js';
@@ -7,34 +11,37 @@ import { hardElapsedMs, silenceOf } from './timeout-budget.js';
 type Verdict = Pick<TerminalClassification, 'category' | 'confidence' | 'reason'> &
   Partial<Omit<TerminalClassification, 'valuesPrinted'>>;
 
-/** Failure kinds that are a category of their own: the runner, its pod or the session's storage (row 6). */
-const ownCategory: Readonly<Partial<Record<RunFailureKind, TerminalCategory>>> = {
-  'runner-never-claimed': 'runner-never-claimed',
-  'runner-lost': 'runner-lost',
-  'runner-oom-killed': 'runner-oom-killed',
-  'runner-evicted': 'runner-evicted',
-  'runner-unhealthy': 'runner-unhealthy',
-  'node-lost': 'node-lost',
-  'image-pull-failed': 'image-pull-failed',
-  'invalid-pod': 'invalid-pod',
-  'prerequisite-failed': 'prerequisite-failed',
-  unschedulable: 'unschedulable',
-  'storage-unavailable': 'storage-unavailable',
-  'session-store-evicted': 'session-store-evicted',
+/** What a failure kind is about, as far as the table asks. The compiler demands every kind of the runner, the storage and the provider. */
+const subjects: Readonly<
+  Record<InfrastructureFailureKind, 'infrastructure'> & Record<ProviderFailureKind, 'provider'>
+> = {
+  'runner-never-claimed': 'infrastructure',
+  'runner-lost': 'infrastructure',
+  'runner-oom-killed': 'infrastructure',
+  'runner-evicted': 'infrastructure',
+  'runner-unhealthy': 'infrastructure',
+  'node-lost': 'infrastructure',
+  'image-pull-failed': 'infrastructure',
+  'invalid-pod': 'infrastructure',
+  'prerequisite-failed': 'infrastructure',
+  unschedulable: 'infrastructure',
+  'storage-unavailable': 'infrastructure',
+  'session-store-evicted': 'infrastructure',
+  'provider-auth': 'provider',
+  'provider-rate-limited': 'provider',
+  'provider-quota': 'provider',
+  'provider-rejected': 'provider',
+  'model-not-found': 'provider',
+  'provider-unavailable': 'provider',
+  'provider-overloaded': 'provider',
+  'context-window-exceeded': 'provider',
+  'provider-disconnected': 'provider',
 };
+const subjectOf: Readonly<Partial<Record<RunFailureKind, 'infrastructure' | 'provider'>>> = subjects;
 
-/** Kinds of the provider table (decisions.md, Provider errors). */
-const providerKinds: ReadonlySet<string> = new Set<RunFailureKind>([
-  'provider-auth',
-  'provider-rate-limited',
-  'provider-quota',
-  'provider-rejected',
-  'model-not-found',
-  'provider-unavailable',
-  'provider-overloaded',
-  'context-window-exceeded',
-  'provider-disconnected',
-]);
+/** Row 6: the kind is a category of its own. */
+const isInfrastructure = (kind: RunFailureKind | null): kind is InfrastructureFailureKind =>
+  kind !== null && subjectOf[kind] === 'infrastructure';
 
 /** Kinds that name no cause: beside them a clock that has run out is evidence. */
 const unspecificKinds: ReadonlySet<string> = new Set<RunFailureKind>(['agent-error', 'infra-failed']);
@@ -132,13 +139,12 @@ function classifyEnded(facts: RunFacts, nowMs: number): Verdict {
       reason: 'the turn was cancelled, but nobody is on record who asked for it',
     };
   }
-  const own = kind === null ? undefined : ownCategory[kind];
-  if (status === 'failed' && own !== undefined) {
+  if (status === 'failed' && isInfrastructure(kind)) {
     return {
-      category: own,
+      category: kind,
       confidence: 'high',
-      reason: `the control plane recorded ${own}`,
-      ...(own === 'runner-never-claimed' ? { timeoutKind: 'claim' } : {}),
+      reason: `the control plane recorded ${kind}`,
+      ...(kind === 'runner-never-claimed' ? { timeoutKind: 'claim' } : {}),
     };
   }
   return classifyLimit(facts, nowMs) ?? classifyCause(facts);
@@ -194,7 +200,7 @@ function classifyCause(facts: RunFacts): Verdict {
   }
   const error = unrecoveredError(facts);
   const evidence = facts.attempt?.provider?.evidence ?? 'none';
-  const isProviders = (kind !== null && providerKinds.has(kind)) || isProviderError(error);
+  const isProviders = (kind !== null && subjectOf[kind] === 'provider') || isProviderError(error);
   if (isProviders && error?.willRetry !== true) {
     const said = evidence === 'none' && error !== null ? 'agent' : evidence;
     return {

@@ -2,6 +2,10 @@
 export const sessionWorkflowId = (sessionId: string) => `session/${sessionId}`;
 export const turnWorkflowId = (runId: string) => `turn/${runId}`;
 export const queueTaskWorkflowId = (taskId: string) => `queueTask/${taskId}`;
+export const sessionStorageWorkflowId = (sessionId: string) => `sessionStorage/${sessionId}`;
+/** Cycles over all tenants and over one are different ones: whoever joins a cycle that runs is told its report. */
+export const storageGcWorkflowId = (tenantId: string | null) =>
+  tenantId === null ? 'storageGc' : `storageGc/${tenantId}`;
 
 /** Workflow tasks, launching and short activities. */
 export const mainTaskQueue = 'agentrun';

@@ -108,7 +108,8 @@ async function decideAnswer(
 ): Promise<AcceptedMessage> {
   const { requestId } = answer;
   const { command_id: commandId, session_id: sessionId } = message;
-  if (situation.owner?.tenantId !== message.tenant_id) return unknownSession(message);
+  if (situation.owner?.tenantId !== message.tenant_id || situation.facts.session === 'deleted')
+    return unknownSession(message);
   const resolved = await resolveByAnswer(tx, sessionId, answer, commandId);
   if ('refused' in resolved) {
     return resolved.refused === 'unknown'
@@ -227,13 +228,20 @@ function ownershipProblem(message: Message, situation: SendSituation): AcceptedM
     );
   }
   if (situation.owner.tenantId !== message.tenant_id) return unknownSession(message);
-  const { projectId, backendProfile } = message.body.run ?? {};
-  if (projectId !== undefined && projectId !== situation.owner.projectId) {
-    return refuse('conflict', `run.projectId: the session belongs to project ${situation.owner.projectId}`);
-  }
-  if (backendProfile !== undefined && backendProfile !== situation.owner.backendProfile) {
-    return refuse('conflict', `run.backendProfile: the session runs on ${situation.owner.backendProfile}`);
-  }
+  const mismatch = ownerMismatch(message.body.run, situation.owner);
+  return mismatch === undefined ? undefined : refuse('conflict', mismatch);
+}
+
+/** What of a run body contradicts the session that it is for: 409. Asked for a plan too, so that it approves nothing that the send refuses. */
+export function ownerMismatch(
+  run: SendRun | undefined,
+  owner: NonNullable<SendSituation['owner']>,
+): string | undefined {
+  const { projectId, backendProfile } = run ?? {};
+  if (projectId !== undefined && projectId !== owner.projectId)
+    return `run.projectId: the session belongs to project ${owner.projectId}`;
+  if (backendProfile !== undefined && backendProfile !== owner.backendProfile)
+    return `run.backendProfile: the session runs on ${owner.backendProfile}`;
   return undefined;
 }
 
@@ -266,7 +274,7 @@ async function createSessionFromRun(tx: Transaction, message: Message, body: Sen
   const inserted = await tx.query(
     `insert into sessions (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, workspace, execution_policy,
        metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Bound', now() + interval '30 days')
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending', now() + interval '30 days')
      on conflict (session_id) do nothing`,
     [
       message.session_id,

@@ -10,6 +10,7 @@ const leaseRowSchema = z.object({
   lease_ms: z.number(),
   expires_at: z.string(),
   thread_id: z.string().nullable(),
+  traceparent: z.string().nullable(),
 });
 
 /** A run has at most this many commands; more than a person steers in one turn. */
@@ -27,7 +28,7 @@ export const heartbeatIntervalMs = (leaseMs: number) => Math.floor(leaseMs / 3);
 export async function loadAssignment(db: Queryable, runner: RunnerIdentity): Promise<AssignmentFacts> {
   const found = await db.query(`select ${runColumns} from ${runFrom} where r.run_id = $1`, [runner.runId]);
   const lease = await db.query(
-    `select l.lease_ms, ${isoTime('l.expires_at')} as expires_at, coalesce(r.thread_id, s.thread_id) as thread_id
+    `select l.lease_ms, ${isoTime('l.expires_at')} as expires_at, coalesce(r.thread_id, s.thread_id) as thread_id, r.traceparent
        from leases l join runs r on r.run_id = l.run_id join sessions s on s.session_id = r.session_id
       where l.job_name = $1 and l.run_id = $2 and l.epoch = $3`,
     [runner.jobName, runner.runId, runner.epoch],
@@ -45,6 +46,7 @@ export async function loadAssignment(db: Queryable, runner: RunnerIdentity): Pro
     commands: await listCommands(db, runner.runId, { afterSeq: 0, limit: mostCommands, forRunner: true }),
     resume: await loadResume(db, runner, run.executionPolicy.maxAttempts),
     grants: runner.epoch === 1 ? [] : await loadGrants(db, runner),
+    traceparent: row.traceparent,
   };
 }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { RunFailureKind } from '../contract/failure-kinds.js';
 import { isTerminalState } from '../contract/states.js';
+import { livePhases, phaseAfterEnd } from '../domain/runner-job-status.js';
 import { closePendingRequests, expireDueRequests } from './agent-requests.js';
 import { appendEvents } from './events.js';
 import { refreshPauseClock } from './pause-clock.js';
@@ -68,16 +69,6 @@ export async function endAttempt(pool: Pool, end: EndedAttempt): Promise<AfterAt
   });
 }
 
-/** Kinds whose runner vanished by itself. */
-const lostKinds: readonly (RunFailureKind | null)[] = [
-  'runner-lost',
-  'runner-oom-killed',
-  'runner-evicted',
-  'runner-unhealthy',
-  'node-lost',
-  'runner-never-claimed',
-];
-
 async function storeEnd(tx: Transaction, end: EndedAttempt): Promise<void> {
   const { runId, epoch, park } = end;
   await tx.query(
@@ -86,10 +77,10 @@ async function storeEnd(tx: Transaction, end: EndedAttempt): Promise<void> {
       where run_id = $1 and epoch = $2`,
     [runId, epoch, end.failureKind, end.reason, end.counted, end.compactNext],
   );
-  const phase = park !== null ? 'deleted' : lostKinds.includes(end.failureKind) ? 'lost' : 'failed';
+  // What the runner itself has said about the end stands.
   await tx.query(
-    'update runner_jobs set phase = $3, updated_at = now() where run_id = $1 and epoch = $2 and phase <> $3',
-    [runId, epoch, phase],
+    'update runner_jobs set phase = $3, updated_at = now() where run_id = $1 and epoch = $2 and phase = any($4)',
+    [runId, epoch, phaseAfterEnd(end.failureKind, park !== null), livePhases],
   );
   if (park === null) return;
   // The time without a reset time is booked when it begins: it ends early only with its run.

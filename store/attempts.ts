@@ -9,7 +9,8 @@ import type { Transaction } from './pool.js';
 
 /** What the worker knows about runners when it writes an attempt. */
 export interface AttemptSettings {
-  readonly launcher: Exclude<Launcher, 'external'>;
+  /** `external`: this installation starts no runners, every attempt waits for a claim from elsewhere. */
+  readonly launcher: Launcher;
   /** Hash of image, profile, resources and credential generation (decisions.md, Words); equal means that a runner fits. */
   readonly fingerprintOf: (backendProfile: string) => string;
   /** How long a runner waits for the next turn of its session. */
@@ -38,6 +39,8 @@ const runRowSchema = z.object({
   current_epoch: z.number(),
   prompt_command_id: z.string().nullable(),
 });
+/** What the rows of an attempt take from its run. */
+export type AttemptRun = z.infer<typeof runRowSchema>;
 
 /**
  * Writes attempt `epoch` of a run with its runner-job row and makes it current, before anything is launched (architecture.md 5). Then the
@@ -50,12 +53,7 @@ export async function prepareAttempt(
   runId: string,
   epoch: number,
 ): Promise<PreparedAttempt> {
-  const row = await tx.query(
-    `select session_id, tenant_id, backend_profile, launcher, execution_policy, current_epoch, prompt_command_id
-       from runs where run_id = $1 for no key update`,
-    [runId],
-  );
-  const run = runRowSchema.parse(row.rows[0]);
+  const run = await runOfAttempt(tx, runId);
   const { maxAttempts } = run.execution_policy;
   if (run.current_epoch >= epoch)
     return { ...(await existingAttempt(tx, runId, epoch, run.launcher)), maxAttempts };
@@ -76,20 +74,7 @@ export async function prepareAttempt(
   );
   if (run.launcher !== 'external') {
     if (idle === undefined) await insertRunner(tx, settings, run, jobName);
-    await tx.query(
-      `insert into runner_jobs (job_id, run_id, epoch, command_id, job_name, launcher, reused, phase)
-       values ($1, $2, $3, $4, $5, $6, $7, $8)`,
-      [
-        newId(idPrefixes.runnerJob),
-        runId,
-        epoch,
-        run.prompt_command_id,
-        jobName,
-        run.launcher,
-        idle !== undefined,
-        idle === undefined ? 'creating' : 'running',
-      ],
-    );
+    await insertRunnerJob(tx, run, { runId, epoch, jobName, reused: idle !== undefined });
   }
   if (idle !== undefined) {
     await moveLease(tx, run.execution_policy.leaseMs, idle, runId, epoch);
@@ -101,6 +86,40 @@ export async function prepareAttempt(
     ]);
   }
   return { runId, epoch, jobName, reused: idle !== undefined, launcher: run.launcher, maxAttempts };
+}
+
+/** The run of an attempt that is to be written, locked. */
+export async function runOfAttempt(tx: Transaction, runId: string): Promise<AttemptRun> {
+  const row = await tx.query(
+    `select session_id, tenant_id, backend_profile, launcher, execution_policy, current_epoch, prompt_command_id
+       from runs where run_id = $1 for no key update`,
+    [runId],
+  );
+  return runRowSchema.parse(row.rows[0]);
+}
+
+/** Writes the runner job of an attempt and answers its id; `reused`: its runner was handed the attempt already. */
+export async function insertRunnerJob(
+  tx: Transaction,
+  run: AttemptRun,
+  attempt: { runId: string; epoch: number; jobName: string; reused: boolean },
+): Promise<string> {
+  const jobId = newId(idPrefixes.runnerJob);
+  await tx.query(
+    `insert into runner_jobs (job_id, run_id, epoch, command_id, job_name, launcher, reused, phase)
+     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    [
+      jobId,
+      attempt.runId,
+      attempt.epoch,
+      run.prompt_command_id,
+      attempt.jobName,
+      run.launcher,
+      attempt.reused,
+      attempt.reused ? 'running' : 'creating',
+    ],
+  );
+  return jobId;
 }
 
 async function existingAttempt(
@@ -127,7 +146,7 @@ interface IdleRunner {
 async function takeIdleRunner(
   tx: Transaction,
   settings: AttemptSettings,
-  run: z.infer<typeof runRowSchema>,
+  run: AttemptRun,
   runId: string,
   epoch: number,
 ): Promise<IdleRunner | undefined> {
@@ -150,10 +169,11 @@ async function takeIdleRunner(
   return runner === undefined ? undefined : { jobName: runner.job_name, runnerId: runner.runner_id };
 }
 
-async function insertRunner(
+/** Writes the runner of an attempt that is to be launched. */
+export async function insertRunner(
   tx: Transaction,
   settings: AttemptSettings,
-  run: z.infer<typeof runRowSchema>,
+  run: AttemptRun,
   jobName: string,
 ): Promise<void> {
   await tx.query(

@@ -15,6 +15,7 @@ export async function getCommand(
 ): Promise<CommandRecord> {
   const found = await db.query(
     `select ${commandColumns} from commands c join runs r on r.run_id = c.run_id
+       join sessions s on s.session_id = r.session_id and s.deleted_at is null
       where c.command_id = $1 and ($2::text is null or r.tenant_id = $2)`,
     [commandId, tenantId ?? null],
   );
@@ -59,7 +60,7 @@ export async function listCommands(
   page: CommandRange,
 ): Promise<CommandRecord[]> {
   const found = await db.query(
-    `select ${columnsFor(page)} from commands c where c.run_id = $1 and c.seq > $2 order by c.seq limit $3`,
+    `select ${columnsFor(page)} from commands c where c.run_id = $1 and c.seq > $2::bigint order by c.seq limit $3`,
     [runId, page.afterSeq, page.limit],
   );
   return found.rows.map(parseCommand);
@@ -100,7 +101,7 @@ export async function readCommandPage(
        coalesce((
          select jsonb_agg(to_jsonb(p) order by p.seq) from (
            select ${columnsFor(page)} from commands c
-            where c.run_id = r.run_id and c.seq > $2 and not ($4 and a.ended_at is not null) order by c.seq limit $3) p), '[]') as items
+            where c.run_id = r.run_id and c.seq > $2::bigint and not ($4 and a.ended_at is not null) order by c.seq limit $3) p), '[]') as items
      from runs r left join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch where r.run_id = $1`,
     [runId, page.afterSeq, page.limit, page.forRunner === true],
   );

@@ -1,14 +1,27 @@
 import { createHash } from 'node:crypto';
 import { AgentRunError } from '../contract/errors.js';
-import type { JsonObject } from '../contract/json.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { storableJson } from './storable-json.js';
 
 /** Whose key it is: keys of another tenant or route are others. */
 export interface IdempotencyScope {
   readonly tenantId: string;
+  /** Method and path, with what the path names: `POST /api/v1/runs`. */
   readonly route: string;
   readonly key: string;
+}
+
+/** How long a key is remembered, in days; afterwards it is a new one. */
+export const keyLifeDays = 7;
+
+/** Expired keys that a new one takes along: more than one, so that they never pile up. */
+const expiredPerKey = 10;
+
+/** An answer, and whether it is the one of an earlier request with the same key. */
+export interface OnceAnswer {
+  /** As JSON gives it back: the caller parses it. */
+  readonly answer: unknown;
+  readonly replayed: boolean;
 }
 
 /** SHA-256 of a body, independent of the order of its fields. */
@@ -28,12 +41,12 @@ function canonicalJson(value: unknown): string {
 
 /** The error for a key that was used with another body. */
 export function keyReused(key: string): AgentRunError {
-  return new AgentRunError('conflict', `idempotencyKey ${key} was used with another body`);
+  return new AgentRunError('conflict', `idempotency key ${key} was used with another body`);
 }
 
 /**
  * Runs `work` once per key, in one transaction with the record of its answer; a repeat answers what was stored. Calls with
- * the same key wait for each other.
+ * the same key wait for each other. A key older than {@link keyLifeDays} is forgotten.
  *
  * @throws AgentRunError `conflict` for the same key with another body.
  */
@@ -41,26 +54,35 @@ export async function once(
   pool: Pool,
   scope: IdempotencyScope | undefined,
   hash: string,
-  work: (tx: Transaction) => Promise<JsonObject>,
-): Promise<JsonObject> {
+  work: (tx: Transaction) => Promise<object>,
+): Promise<OnceAnswer> {
   return withTransaction(pool, async (tx) => {
-    if (scope === undefined) return work(tx);
+    if (scope === undefined) return { answer: await work(tx), replayed: false };
     const names = [scope.tenantId, scope.route, scope.key];
     await tx.query('select pg_advisory_xact_lock(hashtextextended($1, 0))', [JSON.stringify(names)]);
-    const stored = await tx.query<{ body_hash: string; answer: JsonObject }>(
-      'select body_hash, answer from idempotency_keys where tenant_id = $1 and route = $2 and idempotency_key = $3',
-      names,
+    const stored = await tx.query<{ body_hash: string; answer: unknown }>(
+      `select body_hash, answer from idempotency_keys where tenant_id = $1 and route = $2 and idempotency_key = $3
+         and created_at > now() - $4 * interval '1 day'`,
+      [...names, keyLifeDays],
     );
     const earlier = stored.rows[0];
     if (earlier !== undefined) {
       if (earlier.body_hash !== hash) throw keyReused(scope.key);
-      return earlier.answer;
+      return { answer: earlier.answer, replayed: true };
     }
     const answer = await work(tx);
     await tx.query(
-      'insert into idempotency_keys (tenant_id, route, idempotency_key, body_hash, answer) values ($1, $2, $3, $4, $5)',
+      `insert into idempotency_keys (tenant_id, route, idempotency_key, body_hash, answer) values ($1, $2, $3, $4, $5)
+         on conflict (tenant_id, route, idempotency_key)
+         do update set body_hash = excluded.body_hash, answer = excluded.answer, created_at = excluded.created_at`,
       [...names, hash, storableJson(answer)],
     );
-    return answer;
+    await tx.query(
+      `delete from idempotency_keys where (tenant_id, route, idempotency_key) in (
+         select tenant_id, route, idempotency_key from idempotency_keys where created_at < now() - $1 * interval '1 day'
+          order by created_at limit $2 for update skip locked)`,
+      [keyLifeDays, expiredPerKey],
+    );
+    return { answer, replayed: false };
   });
 }

@@ -26,6 +26,8 @@ type LogRow = z.infer<typeof logRowSchema>;
 export interface IngestResult {
   readonly answer: IngestAnswer;
   readonly refusal: AgentRunError | null;
+  /** How many lines are new in quarantine. */
+  readonly quarantined: number;
 }
 
 /**
@@ -74,7 +76,7 @@ export async function ingest(
               details: { ...answer },
             },
           );
-    return { answer, refusal };
+    return { answer, refusal, quarantined: 0 };
   });
 }
 
@@ -189,7 +191,7 @@ async function quarantine(
   log: LogRow,
   accepted: number,
 ): Promise<IngestResult> {
-  await quarantineLines(tx, runner, log.terminal ? 'after-terminal' : 'fenced', lines);
+  const quarantined = await quarantineLines(tx, runner, log.terminal ? 'after-terminal' : 'fenced', lines);
   const answer: IngestAnswer = { accepted: 0, duplicate: 0, lastAcceptedSeq: accepted };
   const refusal = log.terminal
     ? new AgentRunError('conflict', `run ${runner.runId} has ended; late events are kept in quarantine`, {
@@ -198,5 +200,5 @@ async function quarantine(
     : new AgentRunError('fenced', `attempt ${runner.epoch} of run ${runner.runId} is not current`, {
         details: { ...answer },
       });
-  return { answer, refusal };
+  return { answer, refusal, quarantined };
 }

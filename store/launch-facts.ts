@@ -11,6 +11,7 @@ const launchRowSchema = z.object({
   backendProfile: z.string(),
   workspace: workspaceSchema.nullable(),
   leaseMs: z.number(),
+  traceparent: z.string().nullable(),
   isCurrent: z.boolean(),
 });
 export type LaunchFacts = z.infer<typeof launchRowSchema>;
@@ -23,7 +24,7 @@ export async function loadLaunchFacts(
 ): Promise<LaunchFacts | undefined> {
   const found = await db.query(
     `select j.job_id as "jobId", j.job_name as "jobName", r.run_id as "runId", j.epoch, r.session_id as "sessionId",
-       r.backend_profile as "backendProfile", r.workspace, (r.execution_policy ->> 'leaseMs')::int as "leaseMs",
+       r.backend_profile as "backendProfile", r.workspace, r.traceparent, (r.execution_policy ->> 'leaseMs')::int as "leaseMs",
        r.current_epoch = j.epoch and r.terminal_status is null as "isCurrent"
      from runner_jobs j join runs r on r.run_id = j.run_id where j.run_id = $1 and j.epoch = $2`,
     [runId, epoch],

@@ -11,6 +11,8 @@ export interface ActiveTurn {
   readonly runId: string;
   readonly launcher: Launcher;
   readonly attempt: PreparedAttempt | null;
+  /** Trace context of the message that began it. */
+  readonly traceparent: string | null;
 }
 
 /**
@@ -34,18 +36,26 @@ export async function nextTurn(
       (await turnFromLateSteers(tx, settings, sessionId)) ?? (await oldestQueuedRun(tx, sessionId));
     if (runId === null) return null;
     const attempt = await activateTurn(tx, settings, runId);
-    return { runId, launcher: attempt.launcher, attempt };
+    return { runId, launcher: attempt.launcher, attempt, traceparent: await traceparentOf(tx, runId) };
   });
 }
 
 async function liveRun(tx: Transaction, runId: string | null): Promise<ActiveTurn | null> {
   if (runId === null) return null;
-  const found = await tx.query<{ launcher: Launcher }>(
-    'select launcher from runs where run_id = $1 and terminal_status is null',
+  const found = await tx.query<{ launcher: Launcher; traceparent: string | null }>(
+    'select launcher, traceparent from runs where run_id = $1 and terminal_status is null',
     [runId],
   );
   const run = found.rows[0];
-  return run === undefined ? null : { runId, launcher: run.launcher, attempt: null };
+  return run === undefined ? null : { runId, ...run, attempt: null };
+}
+
+async function traceparentOf(tx: Transaction, runId: string): Promise<string | null> {
+  const found = await tx.query<{ traceparent: string | null }>(
+    'select traceparent from runs where run_id = $1',
+    [runId],
+  );
+  return found.rows[0]?.traceparent ?? null;
 }
 
 async function oldestQueuedRun(tx: Transaction, sessionId: string): Promise<string | null> {

@@ -3,6 +3,7 @@ import type { Outcome } from '../contract/commands.js';
 import { AgentRunError } from '../contract/errors.js';
 import type { JsonObject } from '../contract/json.js';
 import type { RunRecord } from '../contract/runs.js';
+import { livePhases, phaseAfterOutcome } from '../domain/runner-job-status.js';
 import { appendEvents } from './events.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { isoTime, parseRun, runColumns, runFrom } from './records.js';
@@ -84,13 +85,19 @@ async function writeOutcome(tx: Transaction, runner: RunnerIdentity, outcome: Ou
        is_open = is_open and $4 <> 'completed' where run_id = $1`,
     [runner.runId, outcome.threadId ?? null, outcome.turnId ?? null, outcome.terminalStatus],
   );
-  if (outcome.threadId !== undefined) {
+  if (outcome.threadId != null) {
     await tx.query(
       `update sessions set thread_id = $2, updated_at = now()
         where session_id = (select session_id from runs where run_id = $1)`,
       [runner.runId, outcome.threadId],
     );
   }
+  // Late, of an attempt that was given up: only that it completed counts still, as for its run.
+  await tx.query(
+    `update runner_jobs set phase = $3, updated_at = now()
+      where run_id = $1 and epoch = $2 and (phase = any($4) or $3 = 'succeeded')`,
+    [runner.runId, runner.epoch, phaseAfterOutcome(outcome.terminalStatus), livePhases],
+  );
   await releaseRunner(tx, runner, outcome);
   if (outcome.terminalStatus === 'completed') await endCommands(tx, runner);
 }

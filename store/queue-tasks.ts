@@ -3,8 +3,9 @@ import { idPrefixes } from '../contract/ids.js';
 import { type CreateQueueTask, type QueueTaskRecord, queueTaskRecordSchema } from '../contract/queue.js';
 import { bodyHash, once } from './idempotency.js';
 import { newId } from './new-id.js';
-import type { Pool, Queryable } from './pool.js';
+import type { Pool, Queryable, Transaction } from './pool.js';
 import { parseQueueTask, queueTaskColumns } from './records.js';
+import { findSession, getSession } from './sessions.js';
 import { storableJson } from './storable-json.js';
 
 /** @throws AgentRunError `not-found`, also for a task of another tenant. */
@@ -25,15 +26,19 @@ export async function getQueueTask(
  * Stores a task, `queued`; it is not dispatched (contract.md 4.2). Without a session it gets a new one. The same idempotency key answers
  * the task as it was created.
  *
- * @throws AgentRunError `conflict` for the same key with another body.
+ * @throws AgentRunError `conflict` for the same key with another body, and for a session of another project or profile; `not-found` for one of another
+ * tenant.
  */
-export async function createQueueTask(pool: Pool, body: CreateQueueTask): Promise<QueueTaskRecord> {
-  const { idempotencyKey, ...rest } = body;
+export async function createQueueTask(
+  pool: Pool,
+  body: CreateQueueTask,
+  key: string | null,
+): Promise<{ task: QueueTaskRecord; replayed: boolean }> {
+  const { idempotencyKey: _key, ...rest } = body;
   const scope =
-    idempotencyKey === undefined
-      ? undefined
-      : { tenantId: body.tenantId, route: 'POST /api/v1/queue/tasks', key: idempotencyKey };
-  const answer = await once(pool, scope, bodyHash(rest), async (tx) => {
+    key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/queue/tasks', key };
+  const { answer, replayed } = await once(pool, scope, bodyHash(rest), async (tx) => {
+    await requireOwnSession(tx, body);
     const inserted = await tx.query(
       `insert into queue_tasks as t (task_id, tenant_id, project_id, queue, title, priority, backend_profile, session_id, payload,
          workspace, execution_policy, labels, metadata)
@@ -56,5 +61,19 @@ export async function createQueueTask(pool: Pool, body: CreateQueueTask): Promis
     );
     return parseQueueTask(inserted.rows[0]);
   });
-  return queueTaskRecordSchema.parse(answer);
+  return { task: queueTaskRecordSchema.parse(answer), replayed };
+}
+
+/** The task's session may not exist yet: its first message makes it, and is checked again. */
+async function requireOwnSession(tx: Transaction, body: CreateQueueTask): Promise<void> {
+  const sessionId = body.sessionRef?.sessionId;
+  if (sessionId === undefined || (await findSession(tx, sessionId)) === undefined) return;
+  const session = await getSession(tx, sessionId, body.tenantId);
+  if (session.projectId !== body.projectId)
+    throw new AgentRunError('conflict', `projectId: session ${sessionId} belongs to another project`);
+  if (session.backendProfile !== body.backendProfile)
+    throw new AgentRunError(
+      'conflict',
+      `backendProfile: session ${sessionId} runs on ${session.backendProfile}`,
+    );
 }

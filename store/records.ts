@@ -31,7 +31,9 @@ export const runColumns = `
   r.failure_message as "failureMessage", r.thread_id as "threadId", r.turn_id as "turnId",
   ${isoTime('r.created_at')} as "createdAt", ${isoTime('r.started_at')} as "startedAt",
   ${isoTime('r.finished_at')} as "finishedAt", ${isoTime('r.updated_at')} as "updatedAt"`;
+// A run of a session that is being deleted does not exist any more.
 export const runFrom = `runs r
+  join sessions owner on owner.session_id = r.session_id and owner.deleted_at is null
   left join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch
   left join leases l on l.run_id = r.run_id and l.epoch = r.current_epoch`;
 export const parseRun = (row: unknown): RunRecord => runRecordSchema.parse(row);

@@ -207,7 +207,7 @@ export async function loadRun(
      left join leases l on l.job_name = a.job_name and l.run_id = r.run_id and l.epoch = r.current_epoch
      left join runners n on n.job_name = a.job_name
      left join runner_jobs j on j.run_id = r.run_id and j.epoch = r.current_epoch
-     where r.run_id = $1 and ($2::text is null or r.tenant_id = $2)`,
+     where r.run_id = $1 and s.deleted_at is null and ($2::text is null or r.tenant_id = $2)`,
     [runId, options.tenantId ?? null, options.commandId ?? null],
   );
   if (found.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);

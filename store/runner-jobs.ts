@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import { type RunnerJobStatus, runnerJobRecordSchema } from '../contract/sessions.js';
-import { runnerStateSchema, terminalStatusSchema } from '../contract/states.js';
-import { runnerJobStatus } from '../domain/runner-job-status.js';
+import { terminalStatusSchema } from '../contract/states.js';
+import { runnerJobSummary } from '../domain/runner-job-status.js';
 import type { Queryable } from './pool.js';
 import { isoTime, runnerJobColumns } from './records.js';
 
@@ -12,16 +12,13 @@ const rowSchema = runnerJobRecordSchema.extend({
   outcome: terminalStatusSchema.nullable(),
   failureKind: z.string().nullable(),
   endedAt: z.string().nullable(),
-  givenUp: z.boolean(),
   counted: z.boolean(),
-  runner: runnerStateSchema.nullable(),
 });
 
 const statusColumns = `${runnerJobColumns}, a.claimed_by as "runnerId", ${isoTime('a.claimed_at')} as "claimedAt", a.outcome,
   coalesce(a.end_failure_kind, a.outcome_body ->> 'failureKind') as "failureKind",
-  ${isoTime('coalesce(a.outcome_at, a.ended_at)')} as "endedAt", a.ended_at is not null as "givenUp", a.counted, n.state as runner`;
-const statusFrom = `runner_jobs j join attempts a on a.run_id = j.run_id and a.epoch = j.epoch
-  left join runners n on n.job_name = j.job_name and (n.run_id is null or (n.run_id = j.run_id and n.epoch = j.epoch))`;
+  ${isoTime('coalesce(a.outcome_at, a.ended_at)')} as "endedAt", a.counted`;
+const statusFrom = 'runner_jobs j join attempts a on a.run_id = j.run_id and a.epoch = j.epoch';
 
 /** The runner jobs of a run, one per attempt, in order, each with how it stands (contract.md 5.7); `commandId`: only those of this command. */
 export async function listRunnerJobs(
@@ -52,14 +49,6 @@ export async function getRunnerJob(db: Queryable, runId: string, jobId: string):
 }
 
 function statusOf(row: unknown): RunnerJobStatus {
-  const { runner, givenUp, ...job } = rowSchema.parse(row);
-  const { phase, summary } = runnerJobStatus({
-    phase: job.phase,
-    claimed: job.runnerId !== null,
-    outcome: job.outcome,
-    endFailureKind: job.failureKind,
-    ended: givenUp,
-    runner,
-  });
-  return { ...job, phase, summary, valuesPrinted: false };
+  const job = rowSchema.parse(row);
+  return { ...job, summary: runnerJobSummary(job), valuesPrinted: false };
 }

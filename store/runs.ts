@@ -1,7 +1,8 @@
 import { AgentRunError } from '../contract/errors.js';
-import type { CreateRun, RunRecord } from '../contract/runs.js';
+import { type CreateRun, type RunRecord, runRecordSchema } from '../contract/runs.js';
 import { createSessionSchema, type RunnerJobRecord } from '../contract/sessions.js';
-import { type Pool, type Queryable, withTransaction } from './pool.js';
+import { bodyHash, once } from './idempotency.js';
+import type { Pool, Queryable } from './pool.js';
 import { parseRun, parseRunnerJob, runColumns, runFrom, runnerJobColumns } from './records.js';
 import { insertRun } from './run-rows.js';
 import { ensureSessionIn } from './sessions.js';
@@ -18,12 +19,18 @@ export async function getRun(db: Queryable, runId: string, tenantId?: string): P
 
 /**
  * Creates a run, `pending`, and its session where it does not exist (architecture.md 4.4, "POST runs"). Its turn begins with a command;
- * somebody else starts its runner.
+ * somebody else starts its runner. The same key answers the run as it was created.
  *
- * @throws AgentRunError as `ensureSession`.
+ * @throws AgentRunError as `ensureSession`; `conflict` for the same key with another body.
  */
-export async function createRun(pool: Pool, body: CreateRun, traceparent: string | null): Promise<RunRecord> {
-  return withTransaction(pool, async (tx) => {
+export async function createRun(
+  pool: Pool,
+  body: CreateRun,
+  options: { readonly traceparent: string | null; readonly key: string | null },
+): Promise<{ run: RunRecord; replayed: boolean }> {
+  const { traceparent, key } = options;
+  const scope = key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/runs', key };
+  const { answer, replayed } = await once(pool, scope, bodyHash(body), async (tx) => {
     const { session } = await ensureSessionIn(tx, {
       ...createSessionSchema.parse({
         tenantId: body.tenantId,
@@ -37,9 +44,12 @@ export async function createRun(pool: Pool, body: CreateRun, traceparent: string
       }),
       threadId: body.sessionRef?.threadId ?? null,
     });
+    if (session.archivedAt !== null)
+      throw new AgentRunError('conflict', `session ${session.sessionId} is archived; unarchive it to go on`);
     const runId = await insertRun(tx, session.sessionId, body, { launcher: 'external', traceparent });
     return getRun(tx, runId);
   });
+  return { run: runRecordSchema.parse(answer), replayed };
 }
 
 /** The job of a run's newest attempt as it is recorded, or null. */

@@ -7,7 +7,7 @@ const sessionRowSchema = z.object({
   tenant_id: z.string(),
   project_id: z.string(),
   backend_profile: z.string(),
-  storage_kind: z.string(),
+  standing: z.enum(['present', 'archived', 'evicted', 'deleted']),
   active_run_id: z.string().nullable(),
 });
 const activeRowSchema = z.object({
@@ -34,7 +34,8 @@ export interface SendSituation {
 export async function loadSendFacts(db: Queryable, sessionId: string, lock: boolean): Promise<SendSituation> {
   const forUpdate = lock ? 'for no key update' : '';
   const sessions = await db.query(
-    `select tenant_id, project_id, backend_profile, storage_kind, active_run_id
+    `select tenant_id, project_id, backend_profile, active_run_id, case when deleted_at is not null then 'deleted'
+         when storage_kind = 'evicted' then 'evicted' when archived_at is not null then 'archived' else 'present' end as standing
        from sessions where session_id = $1 ${forUpdate}`,
     [sessionId],
   );
@@ -53,7 +54,7 @@ export async function loadSendFacts(db: Queryable, sessionId: string, lock: bool
   );
   return {
     facts: {
-      session: session.storage_kind === 'evicted' ? 'evicted' : 'present',
+      session: session.standing,
       // A dangling pointer is no active turn (contract.md oddity 11).
       activeRun:
         run === null

@@ -1,17 +1,18 @@
-import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import { idPrefixes } from '../contract/ids.js';
-import type {
-  CreateSession,
-  EnsuredSession,
-  ReadMark,
-  SessionRecord,
-  SessionSummary,
+import {
+  type CreateSession,
+  type EnsuredSession,
+  ensuredSessionSchema,
+  type ReadMark,
+  type SessionRecord,
+  type SessionSummary,
 } from '../contract/sessions.js';
-import { attentionOf, executionStateOf } from '../domain/session-state.js';
+import { bodyHash, once } from './idempotency.js';
 import { newId } from './new-id.js';
-import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
+import type { Pool, Queryable, Transaction } from './pool.js';
 import { isoTime, parseSession, sessionColumns } from './records.js';
+import { parseSummary, summaryColumns, summaryFrom } from './session-summaries.js';
 import { storableJson } from './storable-json.js';
 
 const notFound = (sessionId: string) => new AgentRunError('not-found', `session ${sessionId} does not exist`);
@@ -29,22 +30,30 @@ export async function getSession(
   return session;
 }
 
-/** A session whoever it belongs to, or undefined. */
+/** A session whoever it belongs to, or undefined; also for one that is being deleted. */
 export async function findSession(db: Queryable, sessionId: string): Promise<SessionRecord | undefined> {
-  const found = await db.query(`select ${sessionColumns} from sessions s where s.session_id = $1`, [
-    sessionId,
-  ]);
+  const found = await db.query(
+    `select ${sessionColumns} from sessions s where s.session_id = $1 and s.deleted_at is null`,
+    [sessionId],
+  );
   return found.rows.length === 0 ? undefined : parseSession(found.rows[0]);
 }
 
 /**
- * Creates a session or answers the one that exists (contract.md 3.3; decisions.md, tenants).
+ * Creates a session or answers the one that exists (contract.md 3.3; decisions.md, tenants). The storage of a new one is `Pending`: it is made by the
+ * workflow of the storage, or by the first launch. One whose storage was never made is answered as recovered, and to be made likewise.
  *
- * @throws AgentRunError `session-store-evicted`; `conflict` when it belongs to another project or profile; `not-found` when to another
- * tenant, which is not told that it exists.
+ * @throws AgentRunError `session-store-evicted`; `conflict` when it belongs to another project or profile, or is being deleted; `not-found` when to
+ * another tenant, which is not told that it exists. The same key answers the first answer.
  */
-export async function ensureSession(pool: Pool, body: CreateSession): Promise<EnsuredSession> {
-  return withTransaction(pool, (tx) => ensureSessionIn(tx, body));
+export async function ensureSession(
+  pool: Pool,
+  body: CreateSession,
+  key: string | null,
+): Promise<{ ensured: EnsuredSession; replayed: boolean }> {
+  const scope = key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/sessions', key };
+  const { answer, replayed } = await once(pool, scope, bodyHash(body), (tx) => ensureSessionIn(tx, body));
+  return { ensured: ensuredSessionSchema.parse(answer), replayed };
 }
 
 /** As {@link ensureSession}, inside a transaction. */
@@ -56,7 +65,7 @@ export async function ensureSessionIn(
   const inserted = await tx.query(
     `insert into sessions as s (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, codex_rollout_subdir,
        workspace, execution_policy, labels, metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pvc', 'directory', 'agentrun-session-' || $1, 'Bound',
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending',
        coalesce($12::timestamptz, now() + interval '30 days'))
      on conflict (session_id) do nothing
      returning ${sessionColumns}`,
@@ -87,6 +96,7 @@ async function existingSession(
   sessionId: string,
   body: CreateSession,
 ): Promise<EnsuredSession> {
+  await requireNotDeleted(tx, sessionId, body.tenantId);
   const session = await getSession(tx, sessionId, body.tenantId);
   if (session.projectId !== body.projectId) {
     throw new AgentRunError('conflict', `projectId: session ${sessionId} belongs to another project`);
@@ -106,12 +116,14 @@ async function existingSession(
   if (session.storageKind === 'none' || session.storagePvcName === null) {
     const recovered = await tx.query(
       `update sessions s set storage_kind = 'pvc', storage_backend = 'directory', storage_pvc_name = 'agentrun-session-' || session_id,
-         storage_pvc_phase = 'Bound', updated_at = now() where session_id = $1 returning ${sessionColumns}`,
+         storage_pvc_phase = 'Pending', updated_at = now() where session_id = $1 and deleted_at is null returning ${sessionColumns}`,
       [sessionId],
     );
-    const pvc = pvcOf(parseSession(recovered.rows[0]));
-    return { action: 'session-storage-recovered', session, pvc, valuesPrinted: false };
+    if (recovered.rows.length === 0) throw notFound(sessionId);
+    return storageRecovered(parseSession(recovered.rows[0]));
   }
+  // Made by a send, or by a creation that was told that Temporal is away.
+  if (session.storagePvcPhase === 'Pending') return storageRecovered(session);
   return {
     action: 'session-exists',
     session,
@@ -122,7 +134,22 @@ async function existingSession(
   };
 }
 
-function pvcOf(session: SessionRecord) {
+function storageRecovered(session: SessionRecord): EnsuredSession {
+  return { action: 'session-storage-recovered', session, pvc: pvcOf(session), valuesPrinted: false };
+}
+
+/** The id is free again when the last row is gone. */
+async function requireNotDeleted(tx: Transaction, sessionId: string, tenantId: string): Promise<void> {
+  const found = await tx.query(
+    'select 1 from sessions where session_id = $1 and tenant_id = $2 and deleted_at is not null',
+    [sessionId, tenantId],
+  );
+  if (found.rows.length > 0)
+    throw new AgentRunError('conflict', `session ${sessionId} is being deleted; try again in a moment`);
+}
+
+/** The storage of a session as the answer of a creation shows it. */
+export function pvcOf(session: SessionRecord) {
   return {
     pvcName: session.storagePvcName,
     pvcPhase: session.storagePvcPhase,
@@ -131,17 +158,6 @@ function pvcOf(session: SessionRecord) {
     valuesPrinted: false as const,
   };
 }
-
-const summaryRowSchema = z.object({
-  active_status: z.string().nullable(),
-  last_status: z.string().nullable(),
-  last_terminal: z.string().nullable(),
-  last_failure: z.string().nullable(),
-  unread: z.boolean(),
-  needs_input: z.boolean(),
-  queued_turns: z.number(),
-  last_activity_at: z.string().nullable(),
-});
 
 /**
  * A session as one reader sees it (contract.md 3.1).
@@ -154,46 +170,13 @@ export async function getSessionSummary(
   readerId: string,
   tenantId?: string,
 ): Promise<SessionSummary> {
-  const session = await getSession(db, sessionId, tenantId);
   const found = await db.query(
-    `select a.status as active_status, l.status as last_status, l.terminal_status as last_terminal, l.failure_kind as last_failure,
-       l.finished_at is not null and (m.read_at is null or m.read_at < l.finished_at) as unread,
-       exists (select 1 from agent_requests q where q.run_id = a.run_id and q.state = 'pending') as needs_input,
-       (select count(*)::int from runs q where q.session_id = s.session_id and q.terminal_status is null
-          and q.session_turn is null and q.prompt_command_id is not null)
-         + (select count(*)::int from commands c where c.session_id = s.session_id and c.steer_delivery = 'next-turn'
-          and c.next_command_id is null) as queued_turns,
-       ${isoTime('greatest(s.last_activity_at, g.last_event_at)')} as last_activity_at
-     from sessions s
-     left join runs a on a.run_id = s.active_run_id and a.terminal_status is null
-     left join runs l on l.run_id = s.last_run_id
-     left join run_log g on g.run_id = s.last_run_id
-     left join session_reads m on m.session_id = s.session_id and m.reader_id = $2
-     where s.session_id = $1`,
-    [sessionId, readerId],
+    `select ${summaryColumns} from ${summaryFrom('$2')}
+      where s.session_id = $1 and s.deleted_at is null and ($3::text is null or s.tenant_id = $3)`,
+    [sessionId, readerId, tenantId ?? null],
   );
-  const row = summaryRowSchema.parse(found.rows[0]);
-  const executionState = executionStateOf({
-    evicted: session.storageKind === 'evicted',
-    activeRunStatus: row.active_status,
-    needsInput: row.needs_input,
-    queuedTurns: row.queued_turns,
-  });
-  return {
-    ...session,
-    executionState,
-    attentionState: attentionOf({
-      executionState,
-      lastTerminalStatus: row.last_terminal,
-      unread: row.unread,
-    }),
-    active: row.active_status !== null,
-    sessionPath: `/api/v1/sessions/${encodeURIComponent(sessionId)}`,
-    queuedTurns: row.queued_turns,
-    terminalStatus: row.last_terminal,
-    failureKind: row.last_failure,
-    lastActivityAt: row.last_activity_at,
-  };
+  if (found.rows.length === 0) throw notFound(sessionId);
+  return parseSummary(found.rows[0]);
 }
 
 /** The reader has seen everything up to now. A repeat moves the mark. */

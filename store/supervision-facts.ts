@@ -1,12 +1,16 @@
 import { z } from 'zod';
 import { outcomeSchema } from '../contract/commands.js';
 import { executionPolicySchema } from '../contract/execution-policy.js';
+import { type Launcher, launcherSchema } from '../contract/runs.js';
 import { runStatusSchema } from '../contract/states.js';
 import type { SupervisionFacts } from '../domain/supervision.js';
 import type { Queryable } from './pool.js';
 
 /** What Postgres knows about an attempt; the rest of {@link SupervisionFacts} is what its watcher knows. */
-export type StoredSupervisionFacts = Omit<SupervisionFacts, 'process' | 'lookingSinceMs'>;
+export type StoredSupervisionFacts = Omit<
+  SupervisionFacts,
+  'process' | 'lookingSinceMs' | 'givenLauncher'
+> & { readonly launcher: Launcher };
 
 /** One attempt of a run. */
 export interface AttemptKey {
@@ -35,6 +39,7 @@ const factsRowSchema = z.object({
   waitingSinceMs: z.number().nullable(),
   lastResolvedAtMs: z.number().nullable(),
   canPark: z.boolean(),
+  launcher: launcherSchema,
   outcome: outcomeSchema.nullable(),
   jobName: z.string(),
   leaseExpiresAtMs: z.number().nullable(),
@@ -67,7 +72,7 @@ export async function loadSupervisionFacts(
        ${milliseconds('a.claimed_at')} as "claimedAtMs", ${milliseconds('a.first_event_at')} as "firstEventAtMs",
        ${milliseconds('a.first_output_at')} as "firstOutputAtMs", ${milliseconds('a.last_progress_at')} as "lastProgressAtMs",
        ${milliseconds('q.waiting_since')} as "waitingSinceMs", ${milliseconds('q.last_resolved_at')} as "lastResolvedAtMs",
-       r.launcher <> 'external' as "canPark", a.outcome_body as outcome, a.job_name as "jobName",
+       r.launcher <> 'external' as "canPark", r.launcher, a.outcome_body as outcome, a.job_name as "jobName",
        ${milliseconds('l.expires_at')} as "leaseExpiresAtMs", coalesce(g.last_seq, 0) as "lastSeq",
        (select e.type from events e where e.run_id = r.run_id and e.seq = g.last_seq) as "lastEventType"
      from unnest($1::text[], $2::int[]) as w(run_id, epoch)

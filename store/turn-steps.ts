@@ -1,6 +1,7 @@
 import type { Outcome } from '../contract/commands.js';
 import type { RunFailureKind } from '../contract/failure-kinds.js';
 import { isTerminalState, type RunStatus } from '../contract/states.js';
+import { livePhases, phaseAtFinish } from '../domain/runner-job-status.js';
 import { cancelGraceMs } from '../domain/supervision.js';
 import { closePendingRequests, forgetAnswers } from './agent-requests.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
@@ -135,9 +136,8 @@ async function finishTurnIn(tx: Transaction, runId: string, asked: TurnEnd): Pro
     [run.session_id, runId, run.prompt_command_id, run.thread_id],
   );
   await tx.query(
-    `update runner_jobs set phase = case when $2 = 'completed' then 'succeeded' else 'failed' end, updated_at = now()
-        where run_id = $1 and phase in ('creating', 'pending', 'starting', 'running')`,
-    [runId, end.terminalStatus],
+    'update runner_jobs set phase = $2, updated_at = now() where run_id = $1 and phase = any($3)',
+    [runId, phaseAtFinish({ ...end, runnerDeleted: end.runnerDeleted === true }), livePhases],
   );
   const { terminalStatus, failureKind, failureMessage: message } = end;
   await appendEvents(tx, runId, run.current_epoch, [

@@ -53,6 +53,18 @@ describe('the rooms', () => {
     expect(readers).toEqual([]);
   });
 
+  it('compare secrets in constant time only, by isSameSecret (requirements.md A.2.d 37)', () => {
+    const compares = findings(files, (node) => {
+      if (!ts.isBinaryExpression(node) || !equalities.has(node.operatorToken.kind)) return undefined;
+      const sides = [node.left, node.right];
+      // Whether there is one is no comparison of it.
+      if (sides.some(isFixedValue)) return undefined;
+      const secret = sides.map(lastName).find((name) => secretName.test(name));
+      return secret === undefined ? undefined : `compares ${secret} with ${node.operatorToken.getText()}`;
+    });
+    expect(compares).toEqual([]);
+  });
+
   it('export by name', () => {
     const defaults = findings(files, (node) => {
       const isDefault = ts.isExportAssignment(node) || node.kind === ts.SyntaxKind.DefaultKeyword;
@@ -74,6 +86,31 @@ describe('the rooms', () => {
     expect(strange).toEqual([]);
   });
 });
+
+const secretName = /(?:token|secret|signature|digest|password|apikey)$/i;
+const equalities = new Set([
+  ts.SyntaxKind.EqualsEqualsEqualsToken,
+  ts.SyntaxKind.ExclamationEqualsEqualsToken,
+  ts.SyntaxKind.EqualsEqualsToken,
+  ts.SyntaxKind.ExclamationEqualsToken,
+]);
+
+/** `undefined`, `null`, `''`, a number: nothing that could be guessed. */
+function isFixedValue(node: ts.Expression): boolean {
+  return (
+    ts.isLiteralExpression(node) ||
+    node.kind === ts.SyntaxKind.NullKeyword ||
+    node.kind === ts.SyntaxKind.TrueKeyword ||
+    node.kind === ts.SyntaxKind.FalseKeyword ||
+    (ts.isIdentifier(node) && node.text === 'undefined')
+  );
+}
+
+/** The last name of `a`, `a.b` or `a?.b`. */
+function lastName(node: ts.Expression): string {
+  if (ts.isIdentifier(node)) return node.text;
+  return ts.isPropertyAccessExpression(node) ? node.name.text : '';
+}
 
 describe('domain/', () => {
   const domain = files.filter((file) => file.room === 'domain');

@@ -5,12 +5,18 @@ import { join } from 'node:path';
 import { NativeConnection, Runtime, type WorkflowBundleOption } from '@temporalio/worker';
 import { createRecordActivities } from '../activities/records.js';
 import { createRunnerActivities } from '../activities/runners.js';
+import { createStorageActivities } from '../activities/storage.js';
 import { createSuperviseActivities } from '../activities/supervise-runner.js';
 import { packageRoot } from '../infra/config/package-root.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
+import { startWarnings } from '../infra/config/start-warnings.js';
 import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-config.js';
+import { ExternalLauncher } from '../infra/launchers/external-launcher.js';
+import type { Launcher } from '../infra/launchers/launcher.js';
 import { ProcessLauncher } from '../infra/launchers/process-launcher.js';
+import { DirectoryStorage } from '../infra/storage/directory-storage.js';
 import { createLogger, type Logger } from '../infra/telemetry/logger.js';
+import { serveMetrics } from '../infra/telemetry/metrics-server.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../infra/telemetry/tracing.js';
 import { connectTemporal } from '../infra/temporal/client.js';
@@ -19,11 +25,15 @@ import { Listener } from '../store/listener.js';
 import { Notifier } from '../store/notifier.js';
 import { createPool } from '../store/pool.js';
 import { bundleWorkflows } from './bundle-workflows.js';
+import { checkWorker } from './check.js';
+import { meteredRecords, meteredRunners, meteredSupervision } from './metered-activities.js';
+import { WorkerMetrics } from './metrics.js';
 import { temporalLogger } from './temporal-logger.js';
 import { createWorkers } from './workers.js';
 
 /** Life of a runner (decisions.md, Auth). */
 const runnerLifeMs = 86_400_000;
+const metricsDrainMs = 500;
 
 /** Runs a worker until SIGTERM or SIGINT. Exit codes: 0 drained, 1 unforeseen, 2 wrong configuration. */
 async function main(): Promise<number> {
@@ -36,11 +46,22 @@ async function main(): Promise<number> {
       ...(config.temporal.apiKey === undefined ? [] : [config.temporal.apiKey]),
     ]),
   });
-  const tracing = startTracing({ serviceName: 'agentrun-worker', otlpEndpoint: config.otlpEndpoint });
+  for (const warning of startWarnings()) logger.warn(warning, 'a setting has no effect, or is wrong');
+  const metrics = new WorkerMetrics();
+  const tracing = startTracing({
+    serviceName: 'agentrun-worker',
+    otlpEndpoint: config.otlpEndpoint,
+    onFailure: metrics.process.onTelemetryFailure,
+  });
   Runtime.install({
     logger: temporalLogger(logger),
     shutdownSignals: [],
-    telemetryOptions: { logging: { forward: {}, filter: { core: 'WARN', other: 'WARN' } } },
+    telemetryOptions: {
+      logging: { forward: {}, filter: { core: 'WARN', other: 'WARN' } },
+      ...(config.temporalMetricsAddress === undefined
+        ? {}
+        : { metrics: { prometheus: { bindAddress: config.temporalMetricsAddress } } }),
+    },
   });
   const pool = createPool({
     connectionString: config.databaseUrl,
@@ -51,7 +72,9 @@ async function main(): Promise<number> {
   const notifier = new Notifier(pool, logger);
   const listener = new Listener(config.databaseUrl, logger);
   const temporal = connectTemporal(config.temporal, tracing);
+  metrics.measure({ pool, listener });
   listener.start();
+  const scraped = await serveMetrics(metrics.process.registry, config.metrics, logger);
   const connection = await NativeConnection.connect({
     address: config.temporal.address,
     tls: config.temporal.tls ?? config.temporal.apiKey !== undefined,
@@ -66,27 +89,38 @@ async function main(): Promise<number> {
     bundle: await workflowBundle(tracing),
     tracing,
     superviseSlots: config.superviseSlots,
-    records: createRecordActivities({
+    records: meteredRecords(
+      createRecordActivities({
+        pool,
+        notifier,
+        settings: {
+          launcher: launcher.kind,
+          fingerprintOf: fingerprints(config),
+          runnerIdleTimeoutMs: config.runnerIdleTimeoutMs,
+          runnerLifeMs,
+        },
+      }),
+      metrics,
+    ),
+    runners: meteredRunners(
+      createRunnerActivities({
+        pool,
+        notifier,
+        launcher,
+        client: temporal.client,
+        mintLaunchToken: async ({ runId, epoch, jobId, jobName }) => {
+          const minted = await tokens.mintLaunch({ run: runId, epoch, job: jobName, jobId }, runnerLifeMs);
+          return minted.token;
+        },
+      }),
+      metrics,
+    ),
+    storage: createStorageActivities({
       pool,
-      notifier,
-      settings: {
-        launcher: launcher.kind,
-        fingerprintOf: fingerprints(config),
-        runnerIdleTimeoutMs: config.runnerIdleTimeoutMs,
-        runnerLifeMs,
-      },
-    }),
-    runners: createRunnerActivities({
-      pool,
-      notifier,
-      launcher,
+      storage: new DirectoryStorage(config.dataDir),
       client: temporal.client,
-      mintLaunchToken: async ({ runId, epoch, jobId, jobName }) => {
-        const minted = await tokens.mintLaunch({ run: runId, epoch, job: jobName, jobId }, runnerLifeMs);
-        return minted.token;
-      },
     }),
-    supervise: createSuperviseActivities({ pool, listener, launcher }),
+    supervise: meteredSupervision(createSuperviseActivities({ pool, listener, launcher }), metrics),
   });
   const stop = () => {
     logger.info('draining');
@@ -98,6 +132,7 @@ async function main(): Promise<number> {
   try {
     await Promise.all(workers.map((worker) => worker.run()));
   } finally {
+    await scraped?.close(metricsDrainMs);
     await notifier.close();
     await listener.close();
     await connection.close();
@@ -108,18 +143,23 @@ async function main(): Promise<number> {
   return 0;
 }
 
-function createLauncher(config: WorkerConfig): ProcessLauncher {
+function createLauncher(config: WorkerConfig): Launcher {
+  if (config.provider === undefined) return new ExternalLauncher();
   return new ProcessLauncher({
     dataDir: config.dataDir,
-    managerUrl: config.managerUrl,
+    managerUrl: config.manager.url,
+    managerUrlVariable: config.manager.variable,
     provider: config.provider,
     bootRepositoryUrl: config.bootRepositoryUrl,
     logLevel: config.logLevel,
+    otlpEndpoint: config.otlpEndpoint ?? null,
   });
 }
 
 /** What a runner was started with: another model, provider or build makes another fingerprint. */
 function fingerprints(config: WorkerConfig): (backendProfile: string) => string {
+  // A worker that starts no runners compares none.
+  if (config.provider === undefined) return () => 'external';
   const { baseUrl, model, keyFile } = config.provider;
   return (backendProfile) => {
     // The file's time stands for the credential's generation: a runner with a former key is not handed another turn.
@@ -142,7 +182,7 @@ function fail(error: unknown, logger: Logger): number {
   return 1;
 }
 
-main().then(
+(process.argv.includes('--check') ? checkWorker() : main()).then(
   (code) => process.exit(code),
   (error: unknown) => {
     if (error instanceof ConfigurationError) {

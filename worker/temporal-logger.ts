@@ -4,7 +4,14 @@ import type { Logger } from '../infra/telemetry/logger.js';
 /** Temporal's own lines in the worker's log, with their level and attributes. */
 export function temporalLogger(logger: Logger): DefaultLogger {
   return new DefaultLogger('INFO', (entry: LogEntry) => {
-    const fields = { ...entry.meta };
+    // Temporal's word for an execution of a workflow is ours for a turn.
+    const meta: Record<string, unknown> = { ...entry.meta };
+    const { runId: workflowRunId, trace_id: traceId, ...rest } = meta;
+    const fields = {
+      ...rest,
+      ...(workflowRunId === undefined ? {} : { workflowRunId }),
+      ...(traceId === undefined ? {} : { traceId }),
+    };
     // The supervising worker has none on purpose.
     if (entry.message.startsWith('No workflows registered')) return logger.debug(fields, entry.message);
     switch (entry.level) {

@@ -1,5 +1,10 @@
 import { type NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
-import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../activities/index.js';
+import type {
+  RecordActivities,
+  RunnerActivities,
+  StorageActivities,
+  SuperviseActivities,
+} from '../activities/index.js';
 import { mainTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
 import type { Tracing } from '../infra/telemetry/tracing.js';
 import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
@@ -18,6 +23,7 @@ export interface WorkersOptions {
   readonly superviseSlots: number;
   readonly records: RecordActivities;
   readonly runners: RunnerActivities;
+  readonly storage: StorageActivities;
   readonly supervise: SuperviseActivities;
 }
 
@@ -41,7 +47,7 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     ...common,
     taskQueue: mainTaskQueue,
     workflowBundle: options.bundle,
-    activities: { ...options.records, ...options.runners },
+    activities: { ...options.records, ...options.runners, ...options.storage },
     maxConcurrentWorkflowTaskExecutions: 100,
     maxConcurrentActivityTaskExecutions: 100,
     maxConcurrentLocalActivityExecutions: 200,

@@ -6,7 +6,12 @@ import {
   proxyActivities,
   proxyLocalActivities,
 } from '@temporalio/workflow';
-import type { RecordActivities, RunnerActivities, SuperviseActivities } from '../activities/index.js';
+import type {
+  RecordActivities,
+  RunnerActivities,
+  StorageActivities,
+  SuperviseActivities,
+} from '../activities/index.js';
 import { superviseTaskQueue } from '../domain/workflow-ids.js';
 
 // One proxy per way of retrying, each with its reason. `cancellationType` is always said: left out it means TRY_CANCEL,
@@ -33,6 +38,25 @@ export const runners = proxyActivities<RunnerActivities>({
   scheduleToCloseTimeout: '15 minutes',
   heartbeatTimeout: '30 seconds',
   retry: { initialInterval: '1 second', maximumInterval: '30 seconds' },
+  cancellationType,
+});
+
+/** Looks at and makes storage while somebody waits: a few tries. */
+export const storage = proxyActivities<
+  Pick<StorageActivities, 'ensureStorage' | 'measureStorage' | 'listExpiredSessions' | 'collectSession'>
+>({
+  startToCloseTimeout: '15 seconds',
+  scheduleToCloseTimeout: '1 minute',
+  retry: { initialInterval: '500 milliseconds', maximumInterval: '10 seconds' },
+  cancellationType,
+});
+
+/** Removing files and rows for good: tried for an hour, then garbage collection takes it up again. */
+export const removals = proxyActivities<Pick<StorageActivities, 'removeStorage' | 'deleteSessionRows'>>({
+  startToCloseTimeout: '30 minutes',
+  scheduleToCloseTimeout: '1 hour',
+  heartbeatTimeout: '30 seconds',
+  retry: { initialInterval: '1 second', maximumInterval: '1 minute' },
   cancellationType,
 });
 
@@ -69,6 +93,7 @@ export function createRecords(): RecordActivities {
   };
   return {
     acceptMessage: inTurn('acceptMessage'),
+    adoptLauncher: inTurn('adoptLauncher'),
     nextTurn: inTurn('nextTurn'),
     openTurn: inTurn('openTurn'),
     writeAttempt: inTurn('writeAttempt'),
@@ -80,6 +105,8 @@ export function createRecords(): RecordActivities {
     dispatchTask: inTurn('dispatchTask'),
     followTask: inTurn('followTask'),
     cancelTask: inTurn('cancelTask'),
+    beginEviction: inTurn('beginEviction'),
+    beginDeletion: inTurn('beginDeletion'),
   };
 }
 

@@ -4,6 +4,7 @@ import {
   TypedSearchAttributes,
 } from '@temporalio/common';
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
+import type { LaunchDecision } from '../domain/launch-decision.js';
 import type { FirstAttempt, SendDecision } from '../domain/send-plan.js';
 import { searchAttributeNames } from '../domain/workflow-ids.js';
 
@@ -16,6 +17,8 @@ export const workflowTypes = {
   session: 'sessionWorkflow',
   turn: 'turnWorkflow',
   queueTask: 'queueTaskWorkflow',
+  sessionStorage: 'sessionStorageWorkflow',
+  storageGc: 'storageGcWorkflow',
 } as const;
 
 export interface SessionInput {
@@ -34,6 +37,13 @@ export interface SendRequest {
 }
 
 export const sendUpdate = defineUpdate<SendDecision, [SendRequest]>('send');
+
+/** A run that waits for a runner which somebody else starts is to get the configured launcher. */
+export interface LaunchRequest {
+  readonly runId: string;
+}
+/** Gives a waiting run the configured launcher (architecture.md 4.4): the turn's supervision finds it in Postgres and launches. */
+export const launchUpdate = defineUpdate<LaunchDecision, [LaunchRequest]>('launch');
 
 /** The turn of a run has ended; `nextCommandIds` are steers that came too late and become turns. */
 export interface TurnEnded {
@@ -109,6 +119,48 @@ export const cancelTaskUpdate = defineUpdate<CancelTaskAnswer, [CancelRequest]>(
 /** The run of a queue task has ended. */
 export const taskRunEndedSignal = defineSignal<[{ readonly runId: string }]>('taskRunEnded');
 
+/** The storage of one session; ends when nothing is left to do. */
+export interface SessionStorageInput {
+  readonly sessionId: string;
+  readonly tenantId: string;
+  readonly projectId: string;
+  /** How long a removal is waited for before its caller is told that it goes on; default 2.5 s. Tests change it. */
+  readonly answerWithinMs?: number;
+}
+/** Makes the storage: answers when it exists. */
+export const ensureStorageUpdate = defineUpdate<void, []>('ensure');
+/** Measures the storage and records what was found. */
+export const refreshStorageUpdate = defineUpdate<void, []>('refresh');
+/** What has become of a removal: it is done, or it goes on in the background; the session is marked in both cases. */
+export interface RemovalAnswer {
+  readonly removed: boolean;
+}
+/** Evicts the storage. Refused with `session-busy`, and with `conflict` when `onlyIfExpired` and it has not expired. */
+export const evictStorageUpdate = defineUpdate<RemovalAnswer, [{ readonly onlyIfExpired: boolean }]>('evict');
+/** Deletes the session: its storage, then its rows. Refused with `session-busy`. */
+export const deleteSessionUpdate = defineUpdate<RemovalAnswer, []>('delete');
+
+/** One cycle of garbage collection, of all tenants or of one. */
+export interface StorageGcInput {
+  readonly tenantId: string | null;
+  /** Sessions that are looked at; default 200. */
+  readonly limit?: number;
+}
+/** What became of one session in a cycle. */
+export interface CollectedSession {
+  readonly outcome: 'deleted' | 'kept' | 'failed';
+  /** Why; blank for `deleted`. */
+  readonly reason: string;
+}
+/** Report of a cycle. */
+export interface StorageGcReport {
+  readonly examined: number;
+  readonly kept: readonly { readonly sessionId: string; readonly reason: string }[];
+  readonly deleted: readonly string[];
+  readonly failed: readonly { readonly sessionId: string; readonly reason: string }[];
+  readonly hasMore: boolean;
+}
+
 // Typed search attributes: what `temporal workflow list --query` and the UI find workflows by (architecture.md 4.2).
 
 const keyword = (name: string) => defineSearchAttributeKey(name, 'KEYWORD');
@@ -144,6 +196,10 @@ export const turnAttributes = (owner: Owner, runId: string, state: string) =>
     { key: runKey, value: runId },
     { key: stateKey, value: state },
   ]);
+
+/** What a cycle of garbage collection is found by. */
+export const storageGcAttributes = (tenantId: string | null) =>
+  new TypedSearchAttributes(tenantId === null ? [] : [{ key: tenantKey, value: tenantId }]);
 
 /** What a queue task's workflow is found by. */
 export const queueTaskAttributes = (owner: Owner, taskId: string, state: string) =>

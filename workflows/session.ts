@@ -1,3 +1,4 @@
+import { type Context, context, propagation, ROOT_CONTEXT } from '@opentelemetry/api';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import {
   allHandlersFinished,
@@ -20,6 +21,7 @@ import { turnWorkflowId } from '../domain/workflow-ids.js';
 import { createRecords } from './activity-proxies.js';
 import { describeFailure } from './failures.js';
 import {
+  launchUpdate,
   type SessionInput,
   sendUpdate,
   stateKey,
@@ -33,6 +35,8 @@ import { turnWorkflow } from './turn.js';
 
 type ActiveTurn = NonNullable<Awaited<ReturnType<RecordActivities['nextTurn']>>> & {
   readonly first?: FirstAttempt | null;
+  /** Of the message that began it; a turn that was looked up names it by `traceparent`. */
+  readonly trace?: Context;
 };
 
 const defaultIdleMs = 600_000;
@@ -59,6 +63,13 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
     noteDecision(decided);
     return decided;
   });
+  setHandler(launchUpdate, async ({ runId }) => {
+    updates += 1;
+    const decided = await records.adoptLauncher({ runId });
+    // Its turn finds the launcher by itself; a turn without a workflow is found by the look.
+    mustLook = true;
+    return decided;
+  });
   setHandler(turnEndedSignal, () => {
     mustLook = true;
   });
@@ -74,7 +85,7 @@ export async function sessionWorkflow(input: SessionInput): Promise<void> {
       told.push({ signal: 'wake', runId: decided.interrupts, commandId, cancel: true });
     // A decided turn needs no look; one that waits is found by the look after the end of the turn before it, and by this one.
     if (decided.queued) mustLook = true;
-    else turns.push({ runId, launcher: decided.launcher, first: decided.first });
+    else turns.push({ runId, launcher: decided.launcher, first: decided.first, trace: context.active() });
   }
 
   async function wakeTurns(): Promise<void> {
@@ -145,17 +156,25 @@ function showState(state: 'active' | 'idle', details: string): void {
 async function startTurn(input: SessionInput, turn: ActiveTurn): Promise<void> {
   showState('active', `turn of ${turn.runId} is active`);
   try {
-    await startChild(turnWorkflow, {
-      workflowId: turnWorkflowId(turn.runId),
-      args: [turnInput(input, turn)],
-      // Never awaited and never ended with its parent: the session continues as new while the turn runs.
-      parentClosePolicy: ParentClosePolicy.ABANDON,
-      typedSearchAttributes: turnAttributes(input, turn.runId, 'starting'),
-      staticSummary: `turn of session ${input.sessionId}`,
-    });
+    await context.with(traceOf(turn), () =>
+      startChild(turnWorkflow, {
+        workflowId: turnWorkflowId(turn.runId),
+        args: [turnInput(input, turn)],
+        // Never awaited and never ended with its parent: the session continues as new while the turn runs.
+        parentClosePolicy: ParentClosePolicy.ABANDON,
+        typedSearchAttributes: turnAttributes(input, turn.runId, 'starting'),
+        staticSummary: `turn of session ${input.sessionId}`,
+      }),
+    );
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
   }
+}
+
+/** A turn belongs to the trace of its own message, not to that of the one that once started the session's workflow (docs/adr/0018). */
+function traceOf({ trace, traceparent }: ActiveTurn): Context {
+  if (trace !== undefined) return trace;
+  return traceparent == null ? context.active() : propagation.extract(ROOT_CONTEXT, { traceparent });
 }
 
 function turnInput({ sessionId, tenantId, projectId }: SessionInput, turn: ActiveTurn): TurnInput {

@@ -103,8 +103,13 @@ async function supervise(turn: TurnState, attempt: FirstAttempt): Promise<Step> 
   const how = attempt.reused ? 'warm runner' : 'runner';
   const seen = await supervisor.superviseRunner.executeWithOptions(
     { summary: `attempt ${epoch} on ${how} ${jobName}` },
-    [{ runId: turn.input.runId, epoch }],
+    [{ runId: turn.input.runId, epoch, launcher: attempt.launcher }],
   );
+  if (seen.verdict.kind === 'launcher-given') {
+    const given = { ...attempt, launcher: seen.verdict.launcher };
+    turn.attempt = given;
+    return runAttempt(turn, given);
+  }
   const verdict = final(seen.verdict);
   if (seen.retry !== undefined)
     return carryOut(turn, attempt, decideAfterAttempt(verdict, seen.retry), seen.retry);
@@ -223,6 +228,6 @@ function notGone(
   };
 }
 
-function final(verdict: SupervisionVerdict): FinalVerdict {
+function final(verdict: Exclude<SupervisionVerdict, { kind: 'launcher-given' }>): FinalVerdict {
   return verdict.kind === 'wait' ? { kind: 'superseded' } : verdict;
 }

@@ -12,8 +12,10 @@ import {
 import { getRunResult } from '../../store/run-results.js';
 import { fenced } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
+import type { Caller } from '../auth.js';
 import { cancelRun, observeCancel } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
+import { markReplayed, requestKey } from '../idempotency-key.js';
 import { longPoll } from '../long-poll.js';
 import { implement, type Route } from '../route.js';
 import { sendMessage } from '../send-message.js';
@@ -27,16 +29,26 @@ export function commandRoutes(deps: ApiDeps): Route[] {
     if (command.runId === runId) return command;
     throw new AgentRunError('not-found', `command ${commandId} is not one of run ${runId}`);
   };
+  /** A runner is not told whether a command that is none of its run's exists. */
+  const commandOf = async (caller: Caller, commandId: string) => {
+    const command = await getCommand(pool, commandId, tenantOf(caller));
+    if (caller.kind !== 'run' || command.runId === caller.runner.runId) return command;
+    throw new AgentRunError('not-found', `command ${commandId} does not exist`);
+  };
   return [
-    implement('createCommand', async ({ params: { runId }, body, caller, trace }) => {
+    implement('createCommand', async (request) => {
+      const { params, body, caller, trace } = request;
+      const { runId } = params;
       const run = await getRun(pool, runId, tenantOf(caller));
       const begins = body.type === 'turn' && (await isUnbegun(deps, run));
-      const { commandId } = await sendMessage(deps, {
+      const { commandId, replayed } = await sendMessage(deps, {
         tenantId: run.tenantId,
         projectId: run.projectId,
         sessionId: run.sessionId,
         route: `POST /api/v1/runs/${runId}/commands`,
-        idempotencyKey: body.idempotencyKey ?? null,
+        idempotencyKey: requestKey(request.idempotencyKey, { idempotencyKey: body.idempotencyKey }),
+        // Not what follows from how the run stands: that is another thing at the repeat.
+        said: { type: body.type, payload: body.payload },
         body: {
           payload: body.payload,
           whenBusy: body.type === 'turn' ? 'queue' : 'steer',
@@ -45,12 +57,13 @@ export function commandRoutes(deps: ApiDeps): Route[] {
         runId: begins ? runId : null,
         traceparent: trace.traceparent,
       });
+      markReplayed(request, replayed);
       return getCommand(pool, commandId);
     }),
     implement('listCommands', async ({ params: { runId }, query, caller, signal }) => {
       const runner = caller.kind === 'run' ? await runnerOf(deps, caller, runId) : undefined;
       if (runner === undefined) await getRun(pool, runId, tenantOf(caller));
-      const { currentEpoch, ...page } = await longPoll(deps.listener, {
+      const { currentEpoch, ...page } = await longPoll(deps, {
         // Not every event of the run: a runner that waits for commands is not woken by its own transcript.
         channel: 'agentrun_attempt',
         key: runId,
@@ -79,13 +92,13 @@ export function commandRoutes(deps: ApiDeps): Route[] {
       return getRunResult(pool, runId, { commandId });
     }),
     implement('acknowledgeCommand', async ({ params: { commandId }, caller }) => {
-      const { runId } = await getCommand(pool, commandId, tenantOf(caller));
+      const { runId } = await commandOf(caller, commandId);
       const command = await acknowledgeCommand(pool, await runnerOf(deps, caller, runId), commandId);
       notifier.notify('agentrun_run', runId);
       return command;
     }),
     implement('finishCommand', async ({ params: { commandId }, body, caller }) => {
-      const { runId } = await getCommand(pool, commandId, tenantOf(caller));
+      const { runId } = await commandOf(caller, commandId);
       const command = await finishCommand(pool, await runnerOf(deps, caller, runId), commandId, body);
       notifier.notify('agentrun_run', runId);
       return command;

@@ -1,14 +1,18 @@
 import type { ApiDeps } from '../deps.js';
 import type { Route } from '../route.js';
 import { agentRequestRoutes } from './agent-requests.js';
+import { auditRoutes } from './audit.js';
 import { commandRoutes } from './commands.js';
 
+import { listRoutes } from './lists.js';
 import { queueTaskRoutes } from './queue-tasks.js';
 import { runnerRunRoutes } from './runner-runs.js';
 import { runnerRoutes } from './runners.js';
 import { runRoutes } from './runs.js';
 import { sendRoutes } from './send.js';
+import { sessionLifeRoutes } from './session-life.js';
 import { sessionRoutes } from './sessions.js';
+import { storageRoutes } from './storage.js';
 import { systemRoutes } from './system.js';
 
 /** Every route of the API, once. */
@@ -16,6 +20,9 @@ export function routeTable(deps: ApiDeps): Route[] {
   return [
     ...systemRoutes(deps),
     ...sessionRoutes(deps),
+    ...sessionLifeRoutes(deps),
+    ...storageRoutes(deps),
+    ...listRoutes(deps),
     ...sendRoutes(deps),
     ...runRoutes(deps),
     ...commandRoutes(deps),
@@ -23,5 +30,6 @@ export function routeTable(deps: ApiDeps): Route[] {
     ...runnerRunRoutes(deps),
     ...runnerRoutes(deps),
     ...queueTaskRoutes(deps),
+    ...auditRoutes(deps),
   ];
 }

@@ -6,6 +6,7 @@ import { createQueueTask, getQueueTask } from '../../store/queue-tasks.js';
 import type { QueueTaskInput } from '../../workflows/messages.js';
 import { type CancelOrder, cancelRequestOf, observeCancel } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
+import { markReplayed, requestKey } from '../idempotency-key.js';
 import { longPoll } from '../long-poll.js';
 import { implement, type Route } from '../route.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
@@ -14,12 +15,15 @@ import { requireTenant, tenantOf } from '../tenancy.js';
 export function queueTaskRoutes(deps: ApiDeps): Route[] {
   const { pool, gateway } = deps;
   return [
-    implement('createQueueTask', async ({ body, caller }) => {
-      requireTenant(caller, body.tenantId);
-      const task = await createQueueTask(pool, body);
+    implement('createQueueTask', async (request) => {
+      const { body } = request;
+      requireTenant(request.caller, body.tenantId);
+      const key = requestKey(request.idempotencyKey, { idempotencyKey: body.idempotencyKey });
+      const { task, replayed } = await createQueueTask(pool, body, key);
       await gateway.startQueueTask(workflowInput(task)).catch((error: unknown) => {
         throw withTask(error, task);
       });
+      markReplayed(request, replayed);
       return task;
     }),
     implement('getQueueTask', ({ params: { taskId }, caller }) =>
@@ -59,7 +63,7 @@ function untilEnded(
   waitMs: number,
   signal: AbortSignal,
 ): Promise<QueueTaskRecord> {
-  return longPoll(deps.listener, {
+  return longPoll(deps, {
     channel: 'agentrun_run',
     key: taskId,
     waitMs,

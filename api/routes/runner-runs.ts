@@ -1,4 +1,5 @@
 import { AgentRunError } from '../../contract/errors.js';
+import type { IngestAnswer } from '../../contract/ingest.js';
 import { claim, ensureExternalRunner } from '../../store/claims.js';
 import { appendRunnerEvent } from '../../store/events.js';
 import { ingest, ingestSpilled } from '../../store/ingest.js';
@@ -8,7 +9,8 @@ import type { RunnerIdentity } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
-import { readIngestBody } from '../ndjson-body.js';
+import { tellIngest } from '../ingest-telemetry.js';
+import { type IngestBody, readIngestBody } from '../ndjson-body.js';
 import { implement, type Route } from '../route.js';
 import { withRunToken } from '../run-token.js';
 import { runnerOf, tenantOf } from '../tenancy.js';
@@ -33,25 +35,28 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
       notifier.notify('agentrun_attempt', runId);
       return withRunToken(deps, runner, { runId, epoch: runner.epoch, ...facts });
     }),
-    implement('ingestEvents', async ({ params: { runId }, query: { spilledEpoch }, caller, raw }) => {
+    implement('ingestEvents', async ({ params: { runId }, query: { spilledEpoch }, caller, raw, trace }) => {
       const runner = await runnerOf(deps, caller, runId);
       const { lines, problem } = await readIngestBody(raw);
-      const { answer, refusal } =
-        spilledEpoch === 0
-          ? await ingest(pool, runner, lines)
-          : { answer: await ingestSpilled(pool, runner, spilledEpoch, lines), refusal: null };
+      if (spilledEpoch !== 0) return ingestLate(deps, runner, spilledEpoch, { lines, problem });
+      const result = await ingest(pool, runner, lines);
+      const { answer, refusal } = result;
+      tellIngest(deps, { runId, lines, result, trace });
       if (answer.accepted > 0) notifier.notify('agentrun_run', runId);
       if (refusal !== null) throw refusal;
-      if (problem !== null) {
-        throw new AgentRunError(problem.failureKind, problem.message, {
-          details: { ...problem.details, ...answer },
-        });
-      }
-      return answer;
+      return unlessBroken(problem, answer);
     }),
-    implement('appendEvent', async ({ params: { runId }, body, caller }) => {
+    implement('appendEvent', async ({ params: { runId }, body, caller, trace }) => {
       const event = await appendRunnerEvent(pool, await runnerOf(deps, caller, runId), body);
       notifier.notify('agentrun_run', runId);
+      const { seq } = event;
+      const answer = { accepted: 1, duplicate: 0, lastAcceptedSeq: seq };
+      tellIngest(deps, {
+        runId,
+        lines: [{ seq, event: body }],
+        result: { answer, refusal: null, quarantined: 0 },
+        trace,
+      });
       return event;
     }),
     implement('finishAttempt', async ({ params: { runId }, body, caller }) => {
@@ -63,6 +68,27 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
       return { ...stored };
     }),
   ];
+}
+
+/** What a former attempt could not send: it goes to quarantine. */
+async function ingestLate(
+  { pool, metrics }: ApiDeps,
+  runner: RunnerIdentity,
+  epoch: number,
+  { lines, problem }: IngestBody,
+): Promise<IngestAnswer> {
+  const answer = await ingestSpilled(pool, runner, epoch, lines);
+  metrics.eventsQuarantined(answer.accepted);
+  metrics.eventsIngested({ accepted: 0, duplicate: answer.duplicate });
+  return unlessBroken(problem, answer);
+}
+
+/** A batch that could not be read to its end is refused after what came before is stored. */
+function unlessBroken(problem: AgentRunError | null, answer: IngestAnswer): IngestAnswer {
+  if (problem === null) return answer;
+  throw new AgentRunError(problem.failureKind, problem.message, {
+    details: { ...problem.details, ...answer },
+  });
 }
 
 /** Who claims: the job of the launch token, or with an API token anybody, for a run that waits for an external runner. */

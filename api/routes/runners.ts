@@ -40,7 +40,7 @@ export function runnerRoutes(deps: ApiDeps): Route[] {
     }),
     implement('nextWork', async ({ params: { runnerId }, query, caller, signal }) => {
       const runner = runnerOfToken(caller, runnerId);
-      const found = await longPoll(deps.listener, {
+      const found = await longPoll(deps, {
         channel: 'agentrun_runner',
         key: runner.jobName,
         waitMs: query.waitMs,

@@ -3,6 +3,7 @@ import { AgentRunError } from '../../contract/errors.js';
 import type { SendRun } from '../../contract/runs.js';
 import type { ActiveBefore, SendAnswer, SendBody, SendPlan } from '../../contract/sessions.js';
 import { decideSend } from '../../domain/send-plan.js';
+import { ownerMismatch } from '../../store/accept-message.js';
 import { getCommand, listCommands } from '../../store/commands.js';
 import { getRun, latestRunnerJob } from '../../store/runs.js';
 import { loadSendFacts } from '../../store/send-facts.js';
@@ -11,6 +12,7 @@ import { actionDescriptor, pollActions } from '../action-descriptors.js';
 import { type NamedAnswer, namedAnswer } from '../answers.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
+import { markReplayed, requestKey } from '../idempotency-key.js';
 import { implement, type Route } from '../route.js';
 import { sendMessage } from '../send-message.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
@@ -18,11 +20,20 @@ import { requireTenant, tenantOf } from '../tenancy.js';
 /** `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6). */
 export function sendRoutes(deps: ApiDeps): Route[] {
   return [
-    implement('send', async ({ params: { sessionId }, body, caller, trace }) => {
+    implement('send', async (request) => {
+      const { body, caller, trace } = request;
+      const { sessionId } = request.params;
+      const key = requestKey(request.idempotencyKey, {
+        commandIdempotencyKey: body.commandIdempotencyKey,
+        idempotencyKey: body.idempotencyKey,
+      });
       const said = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
       const owner = await ownerOf(deps, caller, said);
-      const request = { ...said, named: await namedAnswer(deps.pool, sessionId, body) };
-      return body.dryRun ? planSend(deps, request) : send(deps, request, owner, trace.traceparent);
+      const asked = { ...said, named: await namedAnswer(deps.pool, sessionId, body) };
+      if (body.dryRun) return planSend(deps, asked);
+      const { answer, replayed } = await send(deps, asked, { ...owner, key, traceparent: trace.traceparent });
+      markReplayed(request, replayed);
+      return answer;
     }),
   ];
 }
@@ -78,14 +89,14 @@ async function ownerOf(
 async function send(
   deps: ApiDeps,
   { sessionId, body, payload, run, named }: SendRequest,
-  owner: { tenantId: string; projectId: string },
-  traceparent: string,
-): Promise<SendAnswer> {
-  const { decision, commandId, idempotencyKey } = await sendMessage(deps, {
+  from: { tenantId: string; projectId: string; key: string | null; traceparent: string },
+): Promise<{ answer: SendAnswer; replayed: boolean }> {
+  const { key, ...owner } = from;
+  const { decision, commandId, idempotencyKey, replayed } = await sendMessage(deps, {
     ...owner,
     sessionId,
     route: `POST /api/v1/sessions/${sessionId}/send`,
-    idempotencyKey: body.commandIdempotencyKey ?? body.idempotencyKey ?? null,
+    idempotencyKey: key,
     body:
       named === null
         ? {
@@ -97,11 +108,10 @@ async function send(
           }
         : { answer: named.answer },
     runId: null,
-    traceparent,
   });
   const command = await getCommand(deps.pool, commandId);
   const isTurn = decision.decision === 'turn';
-  return {
+  const answer: SendAnswer = {
     action: 'session-send',
     dryRun: false,
     mutation: true,
@@ -117,13 +127,16 @@ async function send(
     idempotencyKey,
     valuesPrinted: false,
   };
+  return { answer, replayed };
 }
 
 /** The plan (contract.md 3.6.6), by the function that decides the real send. */
 async function planSend(deps: ApiDeps, request: SendRequest): Promise<SendPlan> {
   if (request.named !== null) return planAnswer(deps, request.sessionId, request.named);
   const { sessionId, body, payload, run } = request;
-  const { facts } = await loadSendFacts(deps.pool, sessionId, false);
+  const { facts, owner } = await loadSendFacts(deps.pool, sessionId, false);
+  const mismatch = owner === null ? undefined : ownerMismatch(run, owner);
+  if (mismatch !== undefined) throw new AgentRunError('conflict', mismatch);
   const verdict = decideSend(facts, body.whenBusy);
   if (verdict.kind === 'refuse') throw new AgentRunError(verdict.failureKind, verdict.message);
   const steers = verdict.kind === 'steer';

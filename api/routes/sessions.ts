@@ -9,11 +9,14 @@ import { ensureSession, getSession, getSessionSummary, markSessionRead } from '.
 import type { Caller } from '../auth.js';
 import { cancelRun } from '../cancel-run.js';
 import type { ApiDeps } from '../deps.js';
+import { withStorage } from '../ensure-storage.js';
 import { eventPage } from '../event-pages.js';
+import { markReplayed, requestKey } from '../idempotency-key.js';
 import { implement, type Route } from '../route.js';
 import { requireTenant, tenantOf } from '../tenancy.js';
 
-const defaultReader = 'cli';
+/** Who reads when a request names nobody (contract.md 0.3). */
+export const defaultReader = 'cli';
 
 /** The events that read as text. */
 const outputTypes: readonly EventType[] = [
@@ -28,9 +31,12 @@ const outputTypes: readonly EventType[] = [
 export function sessionRoutes(deps: ApiDeps): Route[] {
   const { pool } = deps;
   return [
-    implement('createSession', async ({ body, caller }) => {
+    implement('createSession', async (request) => {
+      const { body, caller } = request;
       requireTenant(caller, body.tenantId);
-      return ensureSession(pool, body);
+      const { ensured, replayed } = await ensureSession(pool, body, requestKey(request.idempotencyKey));
+      markReplayed(request, replayed);
+      return withStorage(deps, ensured);
     }),
     implement('getSession', async ({ params: { sessionId }, query, caller }) => {
       const summary = await getSessionSummary(

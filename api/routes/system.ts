@@ -1,25 +1,42 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { backendCapabilities } from '../../contract/backends.js';
+import { AgentRunError } from '../../contract/errors.js';
 import type { Health } from '../../contract/health.js';
 import { backendProfileSchema } from '../../contract/states.js';
+import type { Whoami } from '../../contract/system.js';
+import { Installation } from '../../store/installation.js';
+import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
 import { implement, type Route } from '../route.js';
+
+const backends = backendProfileSchema.options.map((backendProfile) => ({
+  backendProfile,
+  capabilities: backendCapabilities[backendProfile],
+}));
 
 const checkTimeoutMs = 1_000;
 
 /** Health and readiness (contract.md 1.7, decisions.md), who a caller is, and what backends can do. */
 export function systemRoutes(deps: ApiDeps): Route[] {
-  const live = async () => healthOf(deps, { database: null, temporal: null });
+  const installation = new Installation(deps.pool);
+  const live = async () =>
+    healthOf(deps, { database: null, temporal: null, installationId: installation.knownId });
   const ready = async ({ setStatus }: { setStatus: (status: number) => void }) => {
-    const health = healthOf(deps, await check(deps));
+    const health = healthOf(deps, await check(deps, installation));
     setStatus(health.ready ? 200 : 503);
     return health;
   };
   return [
-    implement('health', async () => healthOf(deps, await check(deps))),
+    implement('health', async () => healthOf(deps, await check(deps, installation))),
     implement('liveness', live),
     implement('livenessAlias', live),
     implement('readiness', ready),
     implement('readinessAlias', ready),
+    implement('listBackends', () => ({ items: backends, valuesPrinted: false as const })),
+    implement('whoami', async ({ caller }) => ({
+      ...described(caller),
+      installationId: await installation.id(),
+    })),
   ];
 }
 
@@ -27,14 +44,18 @@ export function systemRoutes(deps: ApiDeps): Route[] {
 interface Findings {
   readonly database: string | null;
   readonly temporal: string | null;
+  readonly installationId: string | null;
 }
 
-async function check(deps: ApiDeps): Promise<Findings> {
+async function check(deps: ApiDeps, installation: Installation): Promise<Findings> {
   const [database, temporal] = await Promise.all([
-    finding(() => deps.pool.query('select 1'), 'Postgres'),
+    finding(async () => {
+      await deps.pool.query('select 1');
+      await installation.id();
+    }, 'Postgres'),
     finding(() => deps.gateway.check(checkTimeoutMs), 'Temporal'),
   ]);
-  return { database, temporal };
+  return { database, temporal, installationId: installation.knownId };
 }
 
 /** The reason stays general: drivers put hosts and users into their messages. */
@@ -63,6 +84,7 @@ function healthOf(deps: ApiDeps, findings: Findings): Health {
     database: { adapter: 'postgres', ready: findings.database === null, message: findings.database },
     temporal: { ready: findings.temporal === null, message: findings.temporal },
     sourceCommit: deps.sourceCommit,
+    installationId: findings.installationId,
     auth: deps.authenticator.summary,
     runnerWorkReady: {
       backends: [...backendProfileSchema.options],
@@ -71,3 +93,39 @@ function healthOf(deps: ApiDeps, findings: Findings): Health {
     secretRefs: { databaseUrl: 'redacted', valuesPrinted: false },
   };
 }
+
+/** What the token says; whether an attempt is still current is for the routes that write. */
+function described(caller: Caller): Omit<Whoami, 'installationId'> {
+  const nobody = {
+    name: null,
+    scopes: [],
+    tenantId: null,
+    runId: null,
+    epoch: null,
+    runnerId: null,
+  };
+  switch (caller.kind) {
+    case 'api':
+      return {
+        ...nobody,
+        kind: 'api',
+        name: caller.name,
+        scopes: [...caller.scopes],
+        tenantId: caller.tenantId ?? null,
+      };
+    case 'launch':
+      return { ...nobody, kind: 'launch', runId: caller.claims.run, epoch: caller.claims.epoch };
+    case 'runner':
+      return { ...nobody, kind: 'runner', runnerId: caller.claims.runner };
+    case 'run':
+      return { ...nobody, kind: 'run', ...ofRun(caller.runner) };
+    case 'nobody':
+      throw new AgentRunError('unauthorized', 'send a token: authorization: Bearer …');
+  }
+}
+
+const ofRun = ({ runId, epoch, runnerId }: { runId: string; epoch: number; runnerId: string }) => ({
+  runId,
+  epoch,
+  runnerId,
+});

@@ -1,14 +1,13 @@
 import type { Command } from 'commander';
-import { z } from 'zod';
-import { quickRetry } from '../../client/index.js';
-import { cancelObservationSchema } from '../../contract/runs.js';
+import type { z } from 'zod';
+import { type ApiClient, type CallOptions, ConnectionError, quickRetry } from '../../client/index.js';
+import { routes } from '../../contract/routes/index.js';
+import type { cancelSchema } from '../../contract/runs.js';
 import { findApi } from '../api-access.js';
 import { exitCodes } from '../exit-codes.js';
 import { UsageError } from '../explain-error.js';
 import { createOutput, type Output } from '../output.js';
 import type { Run } from './run-command.js';
-
-const answerSchema = z.looseObject({ cancel: cancelObservationSchema, state: z.string().optional() });
 
 const optionNames = {
   sessionId: '<id>',
@@ -50,31 +49,39 @@ export function addCancelCommand(program: Command, run: Run): void {
 
 async function cancel(id: string, options: CancelOptions, output: Output): Promise<number> {
   const waitMs = milliseconds('--wait', options.wait);
-  const { path, isControl } = routeOf(id);
   const body = {
-    ...(isControl ? { action: 'cancel' } : {}),
     ...(options.reason === undefined ? {} : { reason: options.reason }),
     ...(options.deadline === undefined ? {} : { deadlineMs: milliseconds('--deadline', options.deadline) }),
     waitMs,
   };
-  const answer = await findApi(output).client.request(answerSchema, 'POST', ['api', 'v1', ...path], {
-    body,
+  const answer = await requestCancel(findApi(output).client, id, body, {
     timeoutMs: waitMs + answerTimeMs,
     // A repeat meets the request that is stored, or the end.
     retry: quickRetry,
   });
   output.data(answer);
   const { requested, observed, runStatus } = answer.cancel;
+  const state = 'state' in answer ? answer.state : 'cancelled';
   if (!requested) output.remark('it had ended already');
-  output.line(...observed, runStatus === null ? (answer.state ?? 'cancelled') : `turn ${runStatus}`);
+  output.line(...observed, runStatus === null ? state : `turn ${runStatus}`);
   return exitCodes.ok;
 }
 
-function routeOf(id: string): { path: string[]; isControl: boolean } {
-  if (id.startsWith('run_')) return { path: ['runs', id, 'cancel'], isControl: false };
-  if (id.startsWith('cmd_')) return { path: ['commands', id, 'cancel'], isControl: false };
-  if (id.startsWith('task_')) return { path: ['queue', 'tasks', id, 'cancel'], isControl: false };
-  return { path: ['sessions', id, 'control'], isControl: true };
+async function requestCancel(
+  client: ApiClient,
+  id: string,
+  body: z.input<typeof cancelSchema>,
+  options: CallOptions,
+) {
+  if (id.startsWith('run_')) return client.call(routes.cancelRun, { params: { runId: id }, body }, options);
+  if (id.startsWith('cmd_'))
+    return client.call(routes.cancelCommand, { params: { commandId: id }, body }, options);
+  if (id.startsWith('task_'))
+    return client.call(routes.cancelQueueTask, { params: { taskId: id }, body }, options);
+  const control = { params: { sessionId: id }, body: { action: 'cancel' as const, ...body } };
+  const answer = await client.call(routes.controlSession, control, options);
+  if ('cancel' in answer) return answer;
+  throw new ConnectionError('invalid-answer', 'the API answered a mark of a reader to a cancel');
 }
 
 function milliseconds(option: string, text: string): number {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { quickRetry } from '../../client/index.js';
-import { queueTaskRecordSchema } from '../../contract/queue.js';
+import { quickRetry, RawBody } from '../../client/index.js';
+import { routes } from '../../contract/routes/index.js';
 import { findApi } from '../api-access.js';
 import { exitCodes } from '../exit-codes.js';
 import { createOutput } from '../output.js';
@@ -38,23 +38,18 @@ export function addQueueCommands(program: Command, run: Run): void {
         async () => {
           const output = createOutput(command.optsWithGlobals().json === true);
           const { title, session, workspace } = options;
-          const task = await findApi(output).client.request(
-            queueTaskRecordSchema,
-            'POST',
-            ['api', 'v1', 'queue', 'tasks'],
-            {
-              body: {
-                prompt: words.join(' '),
-                queue: options.queue,
-                tenantId: options.tenant,
-                projectId: options.project,
-                backendProfile: options.backend,
-                ...(title === undefined ? {} : { title }),
-                ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
-                ...(workspace === undefined ? {} : { workspace: { path: workspaceFolder(workspace) } }),
-              },
-            },
-          );
+          const task = await findApi(output).client.call(routes.createQueueTask, {
+            body: RawBody.json({
+              prompt: words.join(' '),
+              queue: options.queue,
+              tenantId: options.tenant,
+              projectId: options.project,
+              backendProfile: options.backend,
+              ...(title === undefined ? {} : { title }),
+              ...(session === undefined ? {} : { sessionRef: { sessionId: session } }),
+              ...(workspace === undefined ? {} : { workspace: { path: workspaceFolder(workspace) } }),
+            }),
+          });
           output.data(task);
           output.remark(`${task.state}, session ${task.sessionRef.sessionId}`);
           output.line(task.id);
@@ -72,11 +67,10 @@ export function addQueueCommands(program: Command, run: Run): void {
         command,
         async () => {
           const output = createOutput(command.optsWithGlobals().json === true);
-          const task = await findApi(output).client.request(
-            queueTaskRecordSchema,
-            'POST',
-            ['api', 'v1', 'queue', 'tasks', taskId, 'dispatch'],
-            { body: {}, retry: quickRetry },
+          const task = await findApi(output).client.call(
+            routes.dispatchQueueTask,
+            { params: { taskId }, body: {} },
+            { retry: quickRetry },
           );
           output.data(task);
           output.line(

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
-import { z } from 'zod';
-import { quickRetry } from '../../client/index.js';
-import { type AgentRequestRecord, agentRequestRecordSchema } from '../../contract/agent-requests.js';
-import { sendAnswerSchema } from '../../contract/sessions.js';
+import { ConnectionError, quickRetry, RawBody } from '../../client/index.js';
+import type { AgentRequestRecord } from '../../contract/agent-requests.js';
+import { routes } from '../../contract/routes/index.js';
 import { type ApiAccess, findApi } from '../api-access.js';
 import { exitCodes } from '../exit-codes.js';
 import { UsageError } from '../explain-error.js';
@@ -11,8 +10,6 @@ import { createOutput, type Output } from '../output.js';
 import { requestLines } from '../request-lines.js';
 import { readSecrets } from '../secret-input.js';
 import type { Run } from './run-command.js';
-
-const pageSchema = z.object({ items: z.array(agentRequestRecordSchema), nextCursor: z.string().nullable() });
 
 const answerOptions = {
   sessionId: '<sessionId>',
@@ -102,12 +99,12 @@ async function answer(
     ...(Object.keys(answers).length === 0 ? {} : { questionAnswers: answers }),
     idempotencyKey: options.key ?? `cli-${randomUUID()}`,
   };
-  const sent = await access.client.request(
-    sendAnswerSchema,
-    'POST',
-    ['api', 'v1', 'sessions', sessionId, 'send'],
-    { body, retry: quickRetry },
+  const sent = await access.client.call(
+    routes.send,
+    { params: { sessionId }, body: RawBody.json(body) },
+    { retry: quickRetry },
   );
+  if (sent.dryRun) throw new ConnectionError('invalid-answer', 'the API answered a plan to an answer');
   output.data(sent);
   output.line(`${sent.decision} ${sent.command.id} of ${sent.run.id}`);
   return exitCodes.ok;
@@ -174,12 +171,10 @@ async function readRequests(
   const found: AgentRequestRecord[] = [];
   let cursor: string | undefined;
   for (let pages = 0; pages < mostPages; pages += 1) {
-    const page = await access.client.request(
-      pageSchema,
-      'GET',
-      ['api', 'v1', 'sessions', sessionId, 'requests'],
-      { query: { state, cursor, limit: 500 } },
-    );
+    const page = await access.client.call(routes.listSessionRequests, {
+      params: { sessionId },
+      query: { state, cursor, limit: 500 },
+    });
     found.push(...page.items);
     if (page.nextCursor === null) break;
     cursor = page.nextCursor;

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { z } from 'zod';
-import { ApiError, quickRetry } from '../../client/index.js';
-import { sendAnswerSchema, sendPlanSchema, sessionRecordSchema } from '../../contract/sessions.js';
+import { ApiError, quickRetry, RawBody } from '../../client/index.js';
+import { routes } from '../../contract/routes/index.js';
 import type { ApiAccess } from '../api-access.js';
 import { findApi } from '../api-access.js';
 import { eventLines } from '../event-lines.js';
@@ -14,8 +13,7 @@ import { parseCursor, WatchCursorFile } from '../watch-cursor-file.js';
 import { type WatchCursor, watchSession } from '../watch-session.js';
 import { workspaceFolder } from '../workspace-folder.js';
 import type { Run } from './run-command.js';
-
-const createdSchema = z.object({ action: z.string(), session: sessionRecordSchema });
+import { addSessionLifeCommands } from './session-life.js';
 
 const createOptions = {
   sessionId: '--id',
@@ -36,11 +34,13 @@ const sendOptions = {
 };
 const watchOptions = { sessionId: '<sessionId>', 'query.runId': '--after', 'query.afterSeq': '--after' };
 
-/** Adds `session create`, `send` and `watch`. */
+/** Adds `session` with its commands, `send` and `watch`. */
 export function addSessionCommands(program: Command, run: Run): void {
-  program
+  const session = program
     .command('session')
-    .description('sessions: a conversation with one agent on one workspace')
+    .description('sessions: a conversation with one agent on one workspace');
+  addSessionLifeCommands(session, run);
+  session
     .command('create')
     .description('create a session (or show that it exists)')
     .option('--id <sessionId>', 'your own id; default: one is made')
@@ -61,23 +61,18 @@ export function addSessionCommands(program: Command, run: Run): void {
             ...(options.repository === undefined ? {} : { repository: options.repository }),
             ...(options.ref === undefined ? {} : { ref: options.ref }),
           };
-          const created = await findApi(output).client.request(
-            createdSchema,
-            'POST',
-            ['api', 'v1', 'sessions'],
-            {
-              body: {
-                ...(options.id === undefined ? {} : { sessionId: options.id }),
-                tenantId: options.tenant,
-                projectId: options.project,
-                backendProfile: options.backend,
-                ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
-                ...(options.approvals === undefined
-                  ? {}
-                  : { executionPolicy: { approvalPolicy: options.approvals } }),
-              },
-            },
-          );
+          const created = await findApi(output).client.call(routes.createSession, {
+            body: RawBody.json({
+              ...(options.id === undefined ? {} : { sessionId: options.id }),
+              tenantId: options.tenant,
+              projectId: options.project,
+              backendProfile: options.backend,
+              ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+              ...(options.approvals === undefined
+                ? {}
+                : { executionPolicy: { approvalPolicy: options.approvals } }),
+            }),
+          });
           output.data(created);
           output.remark(created.action);
           output.line(created.session.sessionId);
@@ -141,19 +136,17 @@ async function send(sessionId: string, text: string, options: SendOptions, outpu
     ...(options.deadlineAt === undefined ? {} : { deadlineAt: options.deadlineAt }),
     ...(options.dryRun === true ? { dryRun: true } : {}),
   };
-  const path = ['api', 'v1', 'sessions', sessionId, 'send'];
-  if (options.dryRun === true) {
-    const plan = await access.client.request(sendPlanSchema, 'POST', path, { body });
-    output.data(plan);
-    output.line(`${plan.decision}${plan.queued ? ' (queued)' : ''}`);
+  // The key makes the repeat safe: the second answer is the first one's.
+  const answer = await access.client.call(
+    routes.send,
+    { params: { sessionId }, body: RawBody.json(body) },
+    { retry: quickRetry },
+  );
+  output.data(answer);
+  if (answer.dryRun) {
+    output.line(`${answer.decision}${answer.queued ? ' (queued)' : ''}`);
     return exitCodes.ok;
   }
-  // The key makes the repeat safe: the second answer is the first one's.
-  const answer = await access.client.request(sendAnswerSchema, 'POST', path, {
-    body,
-    retry: quickRetry,
-  });
-  output.data(answer);
   output.line(
     `${answer.decision}${answer.queued ? ' (queued)' : ''} ${answer.command.id} of ${answer.run.id}`,
   );

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
-import { z } from 'zod';
+import type { ApiClient } from '../../client/index.js';
+import { routes } from '../../contract/routes/index.js';
 import { findApi } from '../api-access.js';
 import { exitCodes } from '../exit-codes.js';
 import { createOutput } from '../output.js';
@@ -17,13 +18,7 @@ export function addShowCommand(program: Command, run: Run): void {
         async () => {
           const output = createOutput(command.optsWithGlobals().json === true);
           const { client } = findApi(output);
-          const record = await client.request(z.looseObject({}), 'GET', ['api', 'v1', ...routeOf(id)]);
-          const shown = id.startsWith('run_')
-            ? {
-                ...record,
-                result: await client.request(z.looseObject({}), 'GET', ['api', 'v1', 'runs', id, 'result']),
-              }
-            : record;
+          const shown = await recordOf(client, id);
           output.data(shown);
           output.line(JSON.stringify(shown, null, 2));
           return exitCodes.ok;
@@ -33,8 +28,12 @@ export function addShowCommand(program: Command, run: Run): void {
     );
 }
 
-function routeOf(id: string): string[] {
-  if (id.startsWith('run_')) return ['runs', id];
-  if (id.startsWith('task_')) return ['queue', 'tasks', id];
-  return ['sessions', id];
+async function recordOf(client: ApiClient, id: string): Promise<object> {
+  if (id.startsWith('run_')) {
+    const params = { runId: id };
+    const run = await client.call(routes.getRun, { params });
+    return { ...run, result: await client.call(routes.getRunResult, { params }) };
+  }
+  if (id.startsWith('task_')) return client.call(routes.getQueueTask, { params: { taskId: id } });
+  return client.call(routes.getSession, { params: { sessionId: id } });
 }

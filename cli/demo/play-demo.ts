@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { ApiClient } from '../../client/index.js';
 import type { RunEvent } from '../../contract/events.js';
-import { type QueueTaskRecord, queueTaskRecordSchema } from '../../contract/queue.js';
-import { type RunResult, runResultSchema } from '../../contract/runs.js';
-import { sendAnswerSchema, sessionRecordSchema } from '../../contract/sessions.js';
+import type { QueueTaskRecord } from '../../contract/queue.js';
+import { routes } from '../../contract/routes/index.js';
+import type { RunResult } from '../../contract/runs.js';
 import { isTerminalState } from '../../contract/states.js';
 import { packageRoot } from '../../infra/config/package-root.js';
 import { eventLines } from '../event-lines.js';
@@ -34,21 +34,16 @@ export async function playDemo(stage: DemoStage): Promise<boolean> {
       : 'Model: your provider. Agent: a real Codex app-server.',
   );
   const signal = AbortSignal.any([stage.signal, AbortSignal.timeout(demoLimitMs)]);
-  const created = await client.request(
-    z.object({ session: sessionRecordSchema }),
-    'POST',
-    ['api', 'v1', 'sessions'],
-    {
-      body: {
-        tenantId: 'demo',
-        projectId: 'demo',
-        workspace: { path: join(packageRoot(), 'tools', 'scripted-model', 'sample-repository') },
-      },
+  const created = await client.call(routes.createSession, {
+    body: {
+      tenantId: 'demo',
+      projectId: 'demo',
+      workspace: { path: join(packageRoot(), 'tools', 'scripted-model', 'sample-repository') },
     },
-  );
+  });
   const { sessionId } = created.session;
   print(`session  ${sessionId}`);
-  const added = await client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks'], {
+  const added = await client.call(routes.createQueueTask, {
     body: {
       tenantId: 'demo',
       projectId: 'demo',
@@ -58,19 +53,14 @@ export async function playDemo(stage: DemoStage): Promise<boolean> {
     },
   });
   print(`task     ${added.id}  ${added.state}`);
-  const dispatched = await client.request(
-    queueTaskRecordSchema,
-    'POST',
-    ['api', 'v1', 'queue', 'tasks', added.id, 'dispatch'],
-    { body: {} },
-  );
+  const dispatched = await client.call(routes.dispatchQueueTask, { params: { taskId: added.id }, body: {} });
   const runId = dispatched.latestAttempt?.runId;
   if (runId === undefined || runId === null) throw new Error('the dispatched task has no run');
   print(`run      ${runId}\n`);
 
   const transcript = await watchAndSteer(stage, { sessionId, runId, scripted, signal });
   const finished = await terminalTask(client, added.id, signal);
-  const result = await client.request(runResultSchema, 'GET', ['api', 'v1', 'runs', runId, 'result']);
+  const result = await client.call(routes.getRunResult, { params: { runId } });
   await printOutcome(stage, runId, finished, result, transcript.steerSeen);
   return finished.state === 'completed' && transcript.steerSeen;
 }
@@ -113,14 +103,11 @@ function isTimeToSteer(event: RunEvent, scripted: boolean): boolean {
 }
 
 async function sendSteer(client: ApiClient, sessionId: string): Promise<string> {
-  const answer = await client.request(
-    sendAnswerSchema,
-    'POST',
-    ['api', 'v1', 'sessions', sessionId, 'send'],
-    {
-      body: { prompt: steerText, idempotencyKey: `demo-steer-${sessionId}` },
-    },
-  );
+  const answer = await client.call(routes.send, {
+    params: { sessionId },
+    body: { prompt: steerText, idempotencyKey: `demo-steer-${sessionId}` },
+  });
+  if (answer.dryRun) throw new Error('the API answered a plan to a message');
   return answer.command.id;
 }
 
@@ -131,12 +118,7 @@ async function terminalTask(
   signal: AbortSignal,
 ): Promise<QueueTaskRecord> {
   for (;;) {
-    const record = await client.request(
-      queueTaskRecordSchema,
-      'GET',
-      ['api', 'v1', 'queue', 'tasks', taskId],
-      { signal },
-    );
+    const record = await client.call(routes.getQueueTask, { params: { taskId } }, { signal });
     if (isTerminalState(record.state)) return record;
     await sleep(100, undefined, { signal });
   }

@@ -47,7 +47,7 @@ export function apiChild(paths: StackPaths, addresses: StackAddresses, passedOn:
   return { ...ownChild(paths, 'api'), command: ownProgram('api/main.js', [], env), stopGraceMs: 1_500 };
 }
 
-/** The Temporal worker, which launches runners as local processes. */
+/** The Temporal worker, which launches runners as local processes unless AGENTRUN_LAUNCHER says otherwise. */
 export function workerChild(
   paths: StackPaths,
   addresses: StackAddresses,
@@ -56,14 +56,24 @@ export function workerChild(
 ): ChildSpec {
   const env = {
     ...passedOn,
+    ...workerMetrics(passedOn.AGENTRUN_METRICS_PORT),
     ...sharedSettings(paths, addresses),
     AGENTRUN_DATA_DIR: paths.dataDir,
-    AGENTRUN_LAUNCHER: 'process',
     AGENTRUN_PROVIDER_BASE_URL: addresses.providerBaseUrl,
     AGENTRUN_PROVIDER_KEY_FILE: paths.providerKeyFile,
     AGENTRUN_MODEL: provider.model,
   };
   return { ...ownChild(paths, 'worker'), command: ownProgram('worker/main.js', [], env), stopGraceMs: 4_000 };
+}
+
+/** The API has the port itself; the worker and the Temporal SDK in it the two after it. 0: each a free one, but not the SDK's, which nobody could find. */
+function workerMetrics(port: string | undefined): Environment {
+  const first = Number(port ?? 0);
+  if (first === 0) return {};
+  return {
+    AGENTRUN_METRICS_PORT: String(first + 1),
+    AGENTRUN_TEMPORAL_METRICS_PORT: String(first + 2),
+  };
 }
 
 function sharedSettings(paths: StackPaths, addresses: StackAddresses): Environment {

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { auditOutcomeSchema, auditRecordSchema } from '../audit.js';
 import { cursorQuery, limitQuery, pageOf, queryOf, textQuery } from '../queries.js';
 import { routeContract } from '../route-contract.js';
+import { timeSchema } from '../text.js';
 
 export const auditRoutes = {
   listAudit: routeContract({
@@ -17,8 +18,8 @@ export const auditRoutes = {
       operation: textQuery,
       resourceId: textQuery,
       outcome: queryOf(auditOutcomeSchema),
-      since: queryOf(z.iso.datetime({ offset: true })),
-      until: queryOf(z.iso.datetime({ offset: true })),
+      since: queryOf(timeSchema),
+      until: queryOf(timeSchema),
     }),
     data: pageOf(auditRecordSchema),
   }),

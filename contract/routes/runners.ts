@@ -71,7 +71,7 @@ export const runnerRoutes = {
     summary: 'Appends one event without a sequence, for old runners (contract.md 5.3).',
     auth: { api: 'operate', run: true },
     params: runParams,
-    body: z.strictObject({
+    body: z.object({
       type: eventTypeSchema.default('backend_status'),
       payload: jsonObjectSchema.default({}),
     }),

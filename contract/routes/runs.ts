@@ -17,7 +17,7 @@ import {
   runRecordSchema,
   runResultSchema,
 } from '../runs.js';
-import { createRunnerJobSchema, runnerJobRecordSchema, runnerJobStatusSchema } from '../sessions.js';
+import { createRunnerJobSchema, runnerJobStatusSchema } from '../sessions.js';
 import { agentRequestStateSchema, backendProfileSchema, runStatusSchema } from '../states.js';
 import { eventPageQuery, sessionParams } from './sessions.js';
 
@@ -108,7 +108,7 @@ export const runRoutes = {
     auth: { api: 'operate' },
     params: runParams,
     body: createRunnerJobSchema,
-    data: runnerJobRecordSchema,
+    data: runnerJobStatusSchema,
     idempotency: 'natural',
     failures: ['conflict', 'session-busy'],
   }),

@@ -51,21 +51,17 @@ export const sessionRoutes = {
     tag,
     summary: 'Sessions, the newest first; archived ones only with `state=archived`.',
     auth: { api: 'read' },
-    query: z
-      .object({
-        limit: limitQuery(50),
-        cursor: cursorQuery,
-        state: queryOf(sessionListStateSchema),
-        // Checked by the handler: an empty `backendProfile` switches its alias `profile` off (contract.md 3.2).
-        backendProfile: z.string().max(200).optional(),
-        profile: z.string().max(200).optional(),
-        readerId: textQuery,
-        projectId: textQuery,
-        labels: labelsQuery,
-      })
-      .meta({
-        description: `backendProfile and its alias profile: ${backendProfileSchema.options.join(' or ')}`,
-      }),
+    query: z.object({
+      limit: limitQuery(50),
+      cursor: cursorQuery,
+      state: queryOf(sessionListStateSchema),
+      // Present, even if empty, it switches its alias `profile` off (contract.md 3.2).
+      backendProfile: z.enum(['', ...backendProfileSchema.options]).optional(),
+      profile: z.enum(['', ...backendProfileSchema.options]).optional(),
+      readerId: textQuery,
+      projectId: textQuery,
+      labels: labelsQuery,
+    }),
     data: pageOf(sessionSummarySchema),
   }),
   createSession: routeContract({

@@ -41,7 +41,7 @@ export const storageRoutes = {
     params: sessionParams,
     body: refreshStorageSchema,
     data: refreshedStorageSchema,
-    failures: ['conflict', 'session-store-evicted'],
+    failures: ['conflict', 'fenced', 'session-store-evicted'],
   }),
   collectStorage: routeContract({
     method: 'post',

@@ -1,13 +1,17 @@
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
 
-const settings = z.object({
-  AGENTRUN_AGENT_HOST_SOCKET: z.string(),
-  AGENTRUN_AGENT_HOST_PID_FILE: z.string().optional(),
-  PATH: z.string().default('/usr/local/bin:/usr/bin:/bin'),
-  HOME: z.string().optional(),
-  LANG: z.string().optional(),
-  TMPDIR: z.string().optional(),
+/** The variables of an agent-host. */
+export const agentHostSettings = z.object({
+  AGENTRUN_AGENT_HOST_SOCKET: z.string().describe('Unix socket on which it listens for its supervisor.'),
+  AGENTRUN_AGENT_HOST_PID_FILE: z
+    .string()
+    .optional()
+    .describe('Where it writes its own pid and those of its children.'),
+  PATH: z.string().default('/usr/local/bin:/usr/bin:/bin').describe('Handed on to the agent.'),
+  HOME: z.string().optional().describe('Handed on to the agent.'),
+  LANG: z.string().optional().describe('Handed on to the agent.'),
+  TMPDIR: z.string().optional().describe('Handed on to the agent.'),
 });
 
 /** Settings of an agent-host. It holds no credential (architecture.md 7). */
@@ -26,7 +30,7 @@ export interface AgentHostConfig {
  * @throws ConfigurationError naming every wrong variable.
  */
 export function readAgentHostConfig(env: Environment = process.env): AgentHostConfig {
-  const read = parseEnvironment(settings, env);
+  const read = parseEnvironment(agentHostSettings, env);
   const childBase: Record<string, string> = { PATH: read.PATH };
   if (read.HOME !== undefined) childBase.HOME = read.HOME;
   if (read.LANG !== undefined) childBase.LANG = read.LANG;

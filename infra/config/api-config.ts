@@ -1,6 +1,13 @@
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
-import { type TokenScope, tokenScopes } from '../../contract/route-contract.js';
+import {
+  managerBase,
+  managerUrlVariables,
+  pathPrefix,
+  pathPrefixSetting,
+  type ResolvedBase,
+} from './base-urls.js';
+import { type MetricsAddress, metricsAddress, metricsVariables } from './metrics-settings.js';
+import { isTrustworthyUrl, type OidcSettings } from './oidc-settings.js';
 import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
 import { secretSetting } from './secret-file.js';
 import {
@@ -10,46 +17,88 @@ import {
   temporalSettings,
   temporalVariables,
 } from './service-settings.js';
-import { httpUrlSetting, logLevelSetting, portSetting } from './setting-types.js';
+import {
+  httpUrlSetting,
+  integerSetting,
+  logLevelMeaning,
+  logLevelSetting,
+  otlpEndpointMeaning,
+  portSetting,
+  runnerKeysMeaning,
+} from './setting-types.js';
+import type { ApiTokenSetting } from './tokens-file.js';
 
-const settings = z.object({
+/** The variables of the API. */
+export const apiSettings = z.object({
   ...databaseVariables,
   ...temporalVariables,
-  AGENTRUN_API_HOST: z.string().default('127.0.0.1'),
-  AGENTRUN_API_PORT: portSetting.default(8080),
-  AGENTRUN_API_TOKEN: z.string().optional(),
-  AGENTRUN_API_TOKEN_FILE: z.string().optional(),
-  AGENTRUN_API_TOKENS_FILE: z.string().optional(),
-  AGENTRUN_RUNNER_KEYS_FILE: z.string({ error: 'expected the path of a JSON Web Key Set' }),
-  AGENTRUN_MGR_URL: httpUrlSetting.optional(),
-  AGENTRUN_INTERNAL_MGR_URL: httpUrlSetting.optional(),
-  AGENTRUN_PATH_PREFIX: z
+  AGENTRUN_API_HOST: z
     .string()
-    .regex(/^\/[A-Za-z0-9_./~-]*$/, 'expected a path such as /agentrun')
-    .optional(),
-  AGENTRUN_SOURCE_COMMIT: z.string().default('unknown'),
-  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info'),
-  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional(),
+    .default('127.0.0.1')
+    .describe('Address to listen on. One that is not loopback asks for a token.'),
+  AGENTRUN_API_PORT: portSetting.default(8080).describe('Port to listen on; 0 asks for a free one.'),
+  AGENTRUN_API_TOKEN: z
+    .string()
+    .optional()
+    .describe('One bearer token with every scope. A secret: rather give a file.'),
+  AGENTRUN_API_TOKEN_FILE: z.string().optional().describe('File that holds this token.'),
+  AGENTRUN_API_TOKENS_FILE: z
+    .string()
+    .optional()
+    .describe(
+      'JSON file with a list of bearer tokens: name, token or tokenSha256 (hex), scopes, optional tenantId. Read again when it changes.',
+    ),
+  AGENTRUN_OIDC_ISSUER: z
+    .string()
+    .refine(isTrustworthyUrl, 'expected an https:// URL, or http:// on loopback')
+    .optional()
+    .describe('OpenID Connect issuer whose access tokens are let in, exactly as in their `iss`.'),
+  AGENTRUN_OIDC_AUDIENCE: z
+    .string()
+    .optional()
+    .describe('What the `aud` of those tokens must hold. Needed with AGENTRUN_OIDC_ISSUER.'),
+  AGENTRUN_OIDC_SCOPE_CLAIM: z
+    .string()
+    .default('scope')
+    .describe(
+      'Claim with their scopes, a text of words or a list: `agentrun:read`, `agentrun:operate`, `agentrun:admin`.',
+    ),
+  AGENTRUN_OIDC_TENANT_CLAIM: z
+    .string()
+    .optional()
+    .describe(
+      'Claim with their tenant, which each of them must have. Not set: only tokens of scope `agentrun:admin` are let in, for every tenant.',
+    ),
+  AGENTRUN_RATE_LIMIT_PER_MINUTE: integerSetting({ min: 0, max: 10_000_000 })
+    .default(6_000)
+    .describe(
+      'Requests per minute of one caller, counted by each API process; 0 is without a limit. Routes of runners have ten times as many.',
+    ),
+  AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE: integerSetting({ min: 0, max: 10_000_000 })
+    .default(600)
+    .describe('Unknown tokens per minute of one address before it is told to wait; 0 is without a limit.'),
+  AGENTRUN_TRUSTED_PROXIES: integerSetting({ min: 0, max: 10 })
+    .default(0)
+    .describe(
+      'How many proxies stand in front of the API: from so many entries of `X-Forwarded-For` the address of a client is taken.',
+    ),
+  AGENTRUN_RUNNER_KEYS_FILE: z
+    .string({ error: 'expected the path of a JSON Web Key Set' })
+    .describe(runnerKeysMeaning),
+  ...managerUrlVariables,
+  AGENTRUN_PATH_PREFIX: pathPrefixSetting
+    .optional()
+    .describe(
+      'Path that proxies may leave in front of the routes; `/` switches it off. Not set: the path of AGENTRUN_MGR_URL.',
+    ),
+  AGENTRUN_SOURCE_COMMIT: z
+    .string()
+    .default('unknown')
+    .describe('Commit that this build was made of, for health.'),
+  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info').describe(logLevelMeaning),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional().describe(otlpEndpointMeaning),
+  ...metricsVariables,
 });
-
-/** One bearer token of the API (decisions.md, Auth). Without a tenant it sees every tenant. */
-export interface ApiTokenSetting {
-  readonly name: string;
-  /** Secret. */
-  readonly token: string;
-  readonly scopes: readonly TokenScope[];
-  readonly tenantId: string | undefined;
-}
-
-/** Content of `AGENTRUN_API_TOKENS_FILE`. */
-const tokensFileSchema = z.array(
-  z.strictObject({
-    name: z.string().min(1),
-    token: z.string().min(16, 'expected at least 16 characters'),
-    scopes: z.array(z.enum(tokenScopes)).min(1),
-    tenantId: z.string().min(1).optional(),
-  }),
-);
 
 /** Settings of the API process. */
 export interface ApiConfig {
@@ -59,12 +108,25 @@ export interface ApiConfig {
   readonly host: string;
   readonly port: number;
   readonly apiTokens: readonly ApiTokenSetting[];
+  /** Holds more of them; undefined: there is none. */
+  readonly apiTokensFile: string | undefined;
+  readonly oidc: OidcSettings | undefined;
+  /** Requests per minute of one caller; 0 is without a limit. */
+  readonly rateLimitPerMinute: number;
+  /** Unknown tokens per minute of one address; 0 is without a limit. */
+  readonly unknownTokensPerMinute: number;
+  readonly trustedProxies: number;
   readonly runnerKeysFile: string;
+  /** What absolute links are made from; undefined: nobody has said it. */
+  readonly publicUrl: string | undefined;
+  /** Where runners and other parts beside it reach the API. */
+  readonly internalBase: ResolvedBase;
   /** Without a trailing slash; empty when the API is served at the root. */
   readonly pathPrefix: string;
   readonly sourceCommit: string;
   readonly logLevel: string;
   readonly otlpEndpoint: string | undefined;
+  readonly metrics: MetricsAddress;
 }
 
 /**
@@ -73,9 +135,12 @@ export interface ApiConfig {
  * @throws ConfigurationError naming every wrong variable; also when no token is configured and the API would be reachable from outside.
  */
 export function readApiConfig(env: Environment = process.env): ApiConfig {
-  const read = parseEnvironment(settings, env);
+  const read = parseEnvironment(apiSettings, env);
   const apiTokens = readApiTokens(read);
-  if (apiTokens.length === 0 && !isLoopback(read.AGENTRUN_API_HOST)) {
+  const oidc = readOidc(read);
+  const asksForToken =
+    apiTokens.length > 0 || read.AGENTRUN_API_TOKENS_FILE !== undefined || oidc !== undefined;
+  if (!asksForToken && !isLoopback(read.AGENTRUN_API_HOST)) {
     throw new ConfigurationError([
       {
         variable: 'AGENTRUN_API_TOKEN',
@@ -83,45 +148,54 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
       },
     ]);
   }
-  const publicPath = read.AGENTRUN_MGR_URL === undefined ? '' : new URL(read.AGENTRUN_MGR_URL).pathname;
   return {
     databaseUrl: databaseUrl(read),
     temporal: temporalSettings(read),
     host: read.AGENTRUN_API_HOST,
     port: read.AGENTRUN_API_PORT,
     apiTokens,
+    apiTokensFile: read.AGENTRUN_API_TOKENS_FILE,
+    oidc,
+    rateLimitPerMinute: read.AGENTRUN_RATE_LIMIT_PER_MINUTE,
+    unknownTokensPerMinute: read.AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE,
+    trustedProxies: read.AGENTRUN_TRUSTED_PROXIES,
     runnerKeysFile: read.AGENTRUN_RUNNER_KEYS_FILE,
-    pathPrefix: (read.AGENTRUN_PATH_PREFIX ?? publicPath).replace(/\/+$/, ''),
+    publicUrl: read.AGENTRUN_MGR_URL,
+    internalBase: managerBase(read),
+    pathPrefix: pathPrefix(read.AGENTRUN_PATH_PREFIX, read.AGENTRUN_MGR_URL),
     sourceCommit: read.AGENTRUN_SOURCE_COMMIT,
     logLevel: read.AGENTRUN_LOG_LEVEL,
     otlpEndpoint: read.OTEL_EXPORTER_OTLP_ENDPOINT,
+    metrics: metricsAddress(read),
   };
 }
 
-function readApiTokens(read: z.output<typeof settings>): ApiTokenSetting[] {
-  const single = secretSetting({
+/** The token of `AGENTRUN_API_TOKEN`. Those of the file are read by the API itself, again and again. */
+function readApiTokens(read: z.output<typeof apiSettings>): ApiTokenSetting[] {
+  const token = secretSetting({
     variable: 'AGENTRUN_API_TOKEN',
     value: read.AGENTRUN_API_TOKEN,
     file: read.AGENTRUN_API_TOKEN_FILE,
   });
-  const tokens: ApiTokenSetting[] =
-    single === undefined ? [] : [{ name: 'default', token: single, scopes: ['admin'], tenantId: undefined }];
-  if (read.AGENTRUN_API_TOKENS_FILE === undefined) return tokens;
-  const wrong = (expected: string) =>
-    new ConfigurationError([{ variable: 'AGENTRUN_API_TOKENS_FILE', expected }]);
-  let content: unknown;
-  try {
-    content = JSON.parse(readFileSync(read.AGENTRUN_API_TOKENS_FILE, 'utf8'));
-  } catch {
-    throw wrong(`the file ${read.AGENTRUN_API_TOKENS_FILE} cannot be read as JSON`);
+  return token === undefined ? [] : [{ name: 'default', token, scopes: ['admin'], tenantId: undefined }];
+}
+
+function readOidc(read: z.output<typeof apiSettings>): OidcSettings | undefined {
+  const issuer = read.AGENTRUN_OIDC_ISSUER;
+  const audience = read.AGENTRUN_OIDC_AUDIENCE;
+  if (issuer === undefined) return undefined;
+  // Without one, a token that the issuer gave for any other service would be good here.
+  if (audience === undefined) {
+    throw new ConfigurationError([
+      { variable: 'AGENTRUN_OIDC_AUDIENCE', expected: 'is not set, and AGENTRUN_OIDC_ISSUER is' },
+    ]);
   }
-  const parsed = tokensFileSchema.safeParse(content);
-  if (!parsed.success) {
-    throw wrong(
-      parsed.error.issues.map((issue) => `${issue.path.map(String).join('.')}: ${issue.message}`).join('; '),
-    );
-  }
-  return [...tokens, ...parsed.data.map((token) => ({ ...token, tenantId: token.tenantId }))];
+  return {
+    issuer,
+    audience,
+    scopeClaim: read.AGENTRUN_OIDC_SCOPE_CLAIM,
+    tenantClaim: read.AGENTRUN_OIDC_TENANT_CLAIM,
+  };
 }
 
 function isLoopback(host: string): boolean {

@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
 import { databaseUrl, databaseVariables } from './service-settings.js';
-import { logLevelSetting } from './setting-types.js';
+import { logLevelMeaning, logLevelSetting } from './setting-types.js';
 
-const settings = z.object({
+/** The variables of the migrator. */
+export const migrateSettings = z.object({
   ...databaseVariables,
-  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info'),
+  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info').describe(logLevelMeaning),
 });
 
 /** Settings of the migrator. */
@@ -21,7 +22,7 @@ export interface MigrateConfig {
  * @throws ConfigurationError naming every wrong variable.
  */
 export function readMigrateConfig(env: Environment = process.env): MigrateConfig {
-  const read = parseEnvironment(settings, env);
+  const read = parseEnvironment(migrateSettings, env);
   return {
     databaseUrl: databaseUrl(read),
     logLevel: read.AGENTRUN_LOG_LEVEL,

@@ -4,17 +4,27 @@ import { addressSetting, databaseUrlSetting } from './setting-types.js';
 
 /** The variables of every process that uses Postgres; `databaseUrl` reads them. */
 export const databaseVariables = {
-  DATABASE_URL: databaseUrlSetting.optional(),
-  DATABASE_URL_FILE: z.string().optional(),
+  DATABASE_URL: databaseUrlSetting
+    .optional()
+    .describe('Postgres connection string. A secret: rather give the file.'),
+  DATABASE_URL_FILE: z.string().optional().describe('File that holds the connection string.'),
 };
 
 /** The variables of every process that uses Temporal; `temporalSettings` reads them. */
 export const temporalVariables = {
-  TEMPORAL_ADDRESS: addressSetting.default('127.0.0.1:7233'),
-  TEMPORAL_NAMESPACE: z.string().default('default'),
-  TEMPORAL_TLS: z.stringbool({ error: 'expected true or false' }).optional(),
-  TEMPORAL_API_KEY: z.string().optional(),
-  TEMPORAL_API_KEY_FILE: z.string().optional(),
+  TEMPORAL_ADDRESS: addressSetting
+    .default('127.0.0.1:7233')
+    .describe('`host:port` of the Temporal frontend.'),
+  TEMPORAL_NAMESPACE: z.string().default('default').describe('Temporal namespace.'),
+  TEMPORAL_TLS: z
+    .stringbool({ error: 'expected true or false' })
+    .optional()
+    .describe('Whether to use TLS towards Temporal. Not set: with an API key yes, else no.'),
+  TEMPORAL_API_KEY: z
+    .string()
+    .optional()
+    .describe('API key of Temporal Cloud. A secret: rather give the file.'),
+  TEMPORAL_API_KEY_FILE: z.string().optional().describe('File that holds the API key of Temporal Cloud.'),
 };
 
 const databaseSchema = z.object(databaseVariables);

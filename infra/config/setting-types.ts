@@ -28,6 +28,26 @@ export const databaseUrlSetting = z.string().regex(/^postgres(ql)?:\/\//, 'expec
 /** A `host:port` address. */
 export const addressSetting = z.string().regex(/^[^\s/]+:\d{1,5}$/, 'expected host:port');
 
+/** What `AGENTRUN_DATA_DIR` says, wherever it is read. */
+export const dataDirMeaning = 'Folder of local data: database, secrets, logs, runners, sessions.';
+
+/** What `OTEL_EXPORTER_OTLP_ENDPOINT` says, wherever it is read. */
+export const otlpEndpointMeaning =
+  'Base URL of an OpenTelemetry collector; `/v1/traces` is appended. Not set: no traces are sent.';
+
+/** What the settings of the model provider say, wherever they are read. */
+export const providerMeanings = {
+  baseUrl: 'Base URL of the model provider.',
+  keyFile: 'File that holds the key of the model provider.',
+  model: 'Model that is asked for.',
+} as const;
+
+/** What `AGENTRUN_RUNNER_KEYS_FILE` says, wherever it is read. */
+export const runnerKeysMeaning = 'File with the JSON Web Key Set (ES256) of the tokens of runners.';
+
+/** What `AGENTRUN_LOG_LEVEL` says, wherever it is read. */
+export const logLevelMeaning = 'Least level of log lines: trace, debug, info, warn, error, fatal or silent.';
+
 /** pino's level names. */
 export const logLevelSetting = z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
   error: 'expected fatal, error, warn, info, debug, trace or silent',
@@ -37,3 +57,7 @@ function isHttpUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   return ['http:', 'https:'].includes(new URL(text).protocol);
 }
+
+/** Who starts runners: the worker as local processes, or nobody here (decisions.md, Auth: launcher `external`). */
+export const launcherSetting = z.enum(['process', 'external'], { error: 'expected process or external' });
+export type LauncherSetting = z.infer<typeof launcherSetting>;

@@ -3,27 +3,54 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
 import { secretSetting } from './secret-file.js';
-import { durationMsSetting, httpUrlSetting, logLevelSetting, portSetting } from './setting-types.js';
+import {
+  dataDirMeaning,
+  durationMsSetting,
+  httpUrlSetting,
+  launcherSetting,
+  logLevelSetting,
+  portSetting,
+  providerMeanings,
+} from './setting-types.js';
 
-const settings = z.object({
-  AGENTRUN_DATA_DIR: z.string().default('.agentrun'),
-  AGENTRUN_API_PORT: portSetting.optional(),
-  TEMPORAL_CLI_PATH: z.string().optional(),
-  PATH: z.string().default(''),
-  XDG_CACHE_HOME: z.string().optional(),
+/** The variables of `agentrun up` and the demo. */
+export const stackSettings = z.object({
+  AGENTRUN_DATA_DIR: z.string().default('.agentrun').describe(dataDirMeaning),
+  AGENTRUN_API_PORT: portSetting
+    .optional()
+    .describe('Port of the API. Not set: that of the former start, else 8080, else a free one.'),
+  TEMPORAL_CLI_PATH: z
+    .string()
+    .optional()
+    .describe('The `temporal` program. Not set: PATH, cache, download, build.'),
+  PATH: z.string().default('').describe('Where programs are looked for.'),
+  XDG_CACHE_HOME: z.string().optional().describe('Folder of caches. Not set: `~/.cache`.'),
 
-  OPENAI_API_KEY: z.string().optional(),
-  OPENAI_BASE_URL: httpUrlSetting.optional(),
-  AGENTRUN_PROVIDER_BASE_URL: httpUrlSetting.optional(),
-  AGENTRUN_PROVIDER_KEY_FILE: z.string().optional(),
-  AGENTRUN_MODEL: z.string().optional(),
+  OPENAI_API_KEY: z
+    .string()
+    .optional()
+    .describe(
+      'Key of the model provider. A secret: rather give the file. Without any, a scripted model answers.',
+    ),
+  OPENAI_BASE_URL: httpUrlSetting.optional().describe('As AGENTRUN_PROVIDER_BASE_URL, which wins.'),
+  AGENTRUN_PROVIDER_BASE_URL: httpUrlSetting.optional().describe(providerMeanings.baseUrl),
+  AGENTRUN_PROVIDER_KEY_FILE: z.string().optional().describe(providerMeanings.keyFile),
+  AGENTRUN_MODEL: z.string().optional().describe(providerMeanings.model),
 
   // Handed on to the API and the worker, which own their meaning; checked here so that `up` itself can refuse.
-  AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: durationMsSetting.optional(),
-  AGENTRUN_BOOT_REPO_URL: z.string().optional(),
-  AGENTRUN_SOURCE_COMMIT: z.string().optional(),
-  AGENTRUN_LOG_LEVEL: logLevelSetting.optional(),
-  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional(),
+  AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: durationMsSetting.optional().describe('For the worker.'),
+  AGENTRUN_LAUNCHER: launcherSetting
+    .optional()
+    .describe('Who starts runners: process (the worker) or external (somebody else). Not set: process.'),
+  AGENTRUN_BOOT_REPO_URL: z.string().optional().describe('For the worker.'),
+  AGENTRUN_SOURCE_COMMIT: z.string().optional().describe('For the API.'),
+  AGENTRUN_LOG_LEVEL: logLevelSetting.optional().describe('For API and worker; not less than info.'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional().describe('For API and worker.'),
+  AGENTRUN_METRICS_PORT: portSetting
+    .optional()
+    .describe(
+      'Port of the metrics of the API; the worker has the next, the Temporal SDK in it the one after.',
+    ),
 });
 
 /** What the user says about the model provider; `provider-choice.ts` decides what follows from it. */
@@ -55,7 +82,7 @@ export interface StackConfig {
  * @throws ConfigurationError naming every wrong variable.
  */
 export function readStackConfig(env: Environment = process.env): StackConfig {
-  const read = parseEnvironment(settings, env);
+  const read = parseEnvironment(stackSettings, env);
   return {
     dataDir: resolve(read.AGENTRUN_DATA_DIR),
     cacheDir: join(read.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'agentrun'),
@@ -73,11 +100,13 @@ export function readStackConfig(env: Environment = process.env): StackConfig {
     },
     passedOn: {
       AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: read.AGENTRUN_RUNNER_IDLE_TIMEOUT_MS?.toString(),
+      AGENTRUN_LAUNCHER: read.AGENTRUN_LAUNCHER,
       AGENTRUN_BOOT_REPO_URL: read.AGENTRUN_BOOT_REPO_URL,
       AGENTRUN_SOURCE_COMMIT: read.AGENTRUN_SOURCE_COMMIT,
       // Not less than info, whose line `ready` is what `up` waits for; the terminal shows warnings only, whatever this is.
       AGENTRUN_LOG_LEVEL: read.AGENTRUN_LOG_LEVEL?.replace(/^(fatal|error|warn|silent)$/, 'info'),
       OTEL_EXPORTER_OTLP_ENDPOINT: read.OTEL_EXPORTER_OTLP_ENDPOINT,
+      AGENTRUN_METRICS_PORT: read.AGENTRUN_METRICS_PORT?.toString(),
     },
   };
 }

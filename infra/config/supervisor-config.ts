@@ -1,11 +1,18 @@
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
-import { logLevelSetting } from './setting-types.js';
+import { logLevelMeaning, logLevelSetting } from './setting-types.js';
 
-const settings = z.object({
-  AGENTRUN_LAUNCH_FILE: z.string(),
-  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info'),
-  AGENTRUN_PID_FILE: z.string().optional(),
+/** The variables of a supervisor. Its launcher sets them. */
+export const supervisorSettings = z.object({
+  AGENTRUN_LAUNCH_FILE: z
+    .string()
+    .describe('File with what the runner is told; it holds the launch token and is deleted once it is read.'),
+  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info').describe(logLevelMeaning),
+  AGENTRUN_PID_FILE: z.string().optional().describe('Where it writes its pid.'),
+  AGENTRUN_EXIT_REASON_FILE: z
+    .string()
+    .optional()
+    .describe('Where it writes why it ended, for its launcher, when nobody else can be told.'),
 });
 
 /** Settings of a supervisor. Everything secret is in the launch file (contract: `launchSpecSchema`), never in the environment. */
@@ -15,6 +22,8 @@ export interface SupervisorConfig {
   readonly logLevel: string;
   /** Where the supervisor writes its pid and kernel start time; absent: nowhere. */
   readonly pidFile: string | undefined;
+  /** Where the supervisor says why it ended when the API cannot be told; absent: nowhere. */
+  readonly exitReasonFile: string | undefined;
 }
 
 /**
@@ -23,10 +32,11 @@ export interface SupervisorConfig {
  * @throws ConfigurationError naming every wrong variable.
  */
 export function readSupervisorConfig(env: Environment = process.env): SupervisorConfig {
-  const read = parseEnvironment(settings, env);
+  const read = parseEnvironment(supervisorSettings, env);
   return {
     launchFile: read.AGENTRUN_LAUNCH_FILE,
     logLevel: read.AGENTRUN_LOG_LEVEL,
     pidFile: read.AGENTRUN_PID_FILE,
+    exitReasonFile: read.AGENTRUN_EXIT_REASON_FILE,
   };
 }

@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { type Environment, parseEnvironment } from './read-env.js';
+import { managerBase, managerUrlVariables, type ResolvedBase } from './base-urls.js';
+import { type MetricsAddress, metricsAddress, metricsVariables } from './metrics-settings.js';
+import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
 import {
   databaseUrl,
   databaseVariables,
@@ -8,25 +10,57 @@ import {
   temporalSettings,
   temporalVariables,
 } from './service-settings.js';
-import { durationMsSetting, httpUrlSetting, integerSetting, logLevelSetting } from './setting-types.js';
+import {
+  dataDirMeaning,
+  durationMsSetting,
+  httpUrlSetting,
+  integerSetting,
+  type LauncherSetting,
+  launcherSetting,
+  logLevelMeaning,
+  logLevelSetting,
+  otlpEndpointMeaning,
+  portSetting,
+  providerMeanings,
+  runnerKeysMeaning,
+} from './setting-types.js';
 
-const settings = z.object({
+/** The variables of a worker. */
+export const workerSettings = z.object({
   ...databaseVariables,
   ...temporalVariables,
-  AGENTRUN_INTERNAL_MGR_URL: httpUrlSetting.optional(),
-  AGENTRUN_MGR_URL: httpUrlSetting.default('http://127.0.0.1:8080'),
-  AGENTRUN_RUNNER_KEYS_FILE: z.string(),
-  AGENTRUN_DATA_DIR: z.string().default('.agentrun'),
-  AGENTRUN_LAUNCHER: z.enum(['process'], { error: 'expected process' }).default('process'),
-  AGENTRUN_PROVIDER_BASE_URL: httpUrlSetting,
-  AGENTRUN_PROVIDER_KEY_FILE: z.string(),
-  AGENTRUN_MODEL: z.string(),
-  AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: durationMsSetting.default(300_000),
-  AGENTRUN_BOOT_REPO_URL: z.string().optional(),
-  AGENTRUN_WORKER_SUPERVISE_SLOTS: integerSetting({ min: 1, max: 100_000 }).default(2_000),
-  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info'),
-  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional(),
+  ...managerUrlVariables,
+  AGENTRUN_RUNNER_KEYS_FILE: z.string().describe(runnerKeysMeaning),
+  AGENTRUN_DATA_DIR: z.string().default('.agentrun').describe(dataDirMeaning),
+  AGENTRUN_LAUNCHER: launcherSetting
+    .default('process')
+    .describe(
+      'Who starts runners: process (as local processes) or external (nobody here: turns wait for a claim).',
+    ),
+  AGENTRUN_PROVIDER_BASE_URL: httpUrlSetting.optional().describe(providerMeanings.baseUrl),
+  AGENTRUN_PROVIDER_KEY_FILE: z.string().optional().describe(providerMeanings.keyFile),
+  AGENTRUN_MODEL: z.string().optional().describe(providerMeanings.model),
+  AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: durationMsSetting
+    .default(300_000)
+    .describe('How long a runner waits for the next turn of its session, in ms.'),
+  AGENTRUN_BOOT_REPO_URL: z.string().optional().describe('Repository of sessions that name none.'),
+  AGENTRUN_WORKER_SUPERVISE_SLOTS: integerSetting({ min: 1, max: 100_000 })
+    .default(2_000)
+    .describe('How many turns one worker watches at a time.'),
+  AGENTRUN_LOG_LEVEL: logLevelSetting.default('info').describe(logLevelMeaning),
+  OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional().describe(otlpEndpointMeaning),
+  ...metricsVariables,
+  AGENTRUN_TEMPORAL_METRICS_PORT: portSetting
+    .optional()
+    .describe("Port of the Temporal SDK's own metrics, on AGENTRUN_METRICS_HOST. Not set: none."),
 });
+
+/** The model provider of the runners. */
+export interface ProviderConfig {
+  readonly baseUrl: string;
+  readonly model: string;
+  readonly keyFile: string;
+}
 
 /** Settings of a worker process. */
 export interface WorkerConfig {
@@ -34,15 +68,20 @@ export interface WorkerConfig {
   readonly databaseUrl: string;
   readonly temporal: TemporalConfig;
   /** Where runners reach the API: the internal URL, else the public one (requirements.md A.0.a 3). */
-  readonly managerUrl: string;
+  readonly manager: ResolvedBase;
   readonly runnerKeysFile: string;
   readonly dataDir: string;
-  readonly provider: { readonly baseUrl: string; readonly model: string; readonly keyFile: string };
+  readonly launcher: LauncherSetting;
+  /** What runners are told of the model provider; undefined where this worker starts none. */
+  readonly provider: ProviderConfig | undefined;
   readonly runnerIdleTimeoutMs: number;
   readonly bootRepositoryUrl: string | undefined;
   readonly superviseSlots: number;
   readonly logLevel: string;
   readonly otlpEndpoint: string | undefined;
+  readonly metrics: MetricsAddress;
+  /** `host:port` of the Temporal SDK's own metrics; undefined: none. */
+  readonly temporalMetricsAddress: string | undefined;
 }
 
 /**
@@ -51,22 +90,45 @@ export interface WorkerConfig {
  * @throws ConfigurationError naming every wrong variable.
  */
 export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
-  const read = parseEnvironment(settings, env);
+  const read = parseEnvironment(workerSettings, env);
   return {
     databaseUrl: databaseUrl(read),
     temporal: temporalSettings(read),
-    managerUrl: read.AGENTRUN_INTERNAL_MGR_URL ?? read.AGENTRUN_MGR_URL,
+    manager: managerBase(read),
     runnerKeysFile: read.AGENTRUN_RUNNER_KEYS_FILE,
     dataDir: resolve(read.AGENTRUN_DATA_DIR),
-    provider: {
-      baseUrl: read.AGENTRUN_PROVIDER_BASE_URL,
-      model: read.AGENTRUN_MODEL,
-      keyFile: read.AGENTRUN_PROVIDER_KEY_FILE,
-    },
+    launcher: read.AGENTRUN_LAUNCHER,
+    provider: read.AGENTRUN_LAUNCHER === 'external' ? undefined : providerConfig(read),
     runnerIdleTimeoutMs: read.AGENTRUN_RUNNER_IDLE_TIMEOUT_MS,
     bootRepositoryUrl: read.AGENTRUN_BOOT_REPO_URL,
     superviseSlots: read.AGENTRUN_WORKER_SUPERVISE_SLOTS,
     logLevel: read.AGENTRUN_LOG_LEVEL,
     otlpEndpoint: read.OTEL_EXPORTER_OTLP_ENDPOINT,
+    metrics: metricsAddress(read),
+    temporalMetricsAddress:
+      read.AGENTRUN_TEMPORAL_METRICS_PORT === undefined
+        ? undefined
+        : `${read.AGENTRUN_METRICS_HOST}:${read.AGENTRUN_TEMPORAL_METRICS_PORT}`,
   };
+}
+
+/** @throws ConfigurationError when a runner could not be told its provider. */
+function providerConfig(read: z.output<typeof workerSettings>): ProviderConfig {
+  const {
+    AGENTRUN_PROVIDER_BASE_URL: baseUrl,
+    AGENTRUN_MODEL: model,
+    AGENTRUN_PROVIDER_KEY_FILE: keyFile,
+  } = read;
+  if (baseUrl !== undefined && model !== undefined && keyFile !== undefined)
+    return { baseUrl, model, keyFile };
+  const values = {
+    AGENTRUN_PROVIDER_BASE_URL: baseUrl,
+    AGENTRUN_PROVIDER_KEY_FILE: keyFile,
+    AGENTRUN_MODEL: model,
+  };
+  throw new ConfigurationError(
+    Object.entries(values)
+      .filter(([, value]) => value === undefined)
+      .map(([variable]) => ({ variable, expected: 'is not set (needed unless AGENTRUN_LAUNCHER=external)' })),
+  );
 }

@@ -13,11 +13,13 @@ export interface RunnerLaunch {
   readonly workspace: Workspace | null;
   readonly leaseMs: number;
   readonly launchToken: string;
+  /** W3C trace context of the run. */
+  readonly traceparent: string | null;
 }
 
 /** The one thing in which local mode and a cluster differ for a turn (architecture.md 7a). */
 export interface Launcher {
-  readonly kind: 'process' | 'kubernetes';
+  readonly kind: 'process' | 'kubernetes' | 'external';
   /** Starts the runner, or adopts the one of this job name, alive or dead: a job name never gets a second one. */
   launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void>;
   /** Asks the runner to end, ends it after `graceMs`, and answers when it is proven gone. */

@@ -8,6 +8,7 @@ export function runnerFolders(dataDir: string, jobName: string) {
     launchFile: join(root, 'launch.json'),
     launchedFile: join(root, 'launched.json'),
     supervisorPidFile: join(root, 'supervisor.json'),
+    exitReasonFile: join(root, 'exit-reason.json'),
     agentHostPidFile: join(root, 'agent-host.json'),
     supervisorLog: join(root, 'supervisor.log'),
     agentHostLog: join(root, 'agent-host.log'),

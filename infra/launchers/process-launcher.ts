@@ -8,6 +8,7 @@ import type { LaunchSpec } from '../../contract/runners.js';
 import type { ProcessFate } from '../../domain/supervision.js';
 import { childEnvironment } from '../config/child-environment.js';
 import { packageRoot } from '../config/package-root.js';
+import { readExitReason } from '../processes/exit-reason.js';
 import { readPidFile, readPidFileAs, writePidFile } from '../processes/pid-file.js';
 import { endProcessGroup } from '../processes/process-group.js';
 import {
@@ -24,9 +25,13 @@ import { ProcessWatch } from './process-watch.js';
 export interface ProcessLauncherSettings {
   readonly dataDir: string;
   readonly managerUrl: string;
+  /** The setting that it came from. */
+  readonly managerUrlVariable: string;
   readonly provider: LaunchSpec['provider'];
   readonly bootRepositoryUrl: string | undefined;
   readonly logLevel: string;
+  /** Where runners send their spans; null: nowhere. */
+  readonly otlpEndpoint: string | null;
 }
 
 /**
@@ -74,6 +79,7 @@ export class ProcessLauncher implements Launcher {
       sessionId: launch.sessionId,
       backendProfile: launch.backendProfile,
       managerUrl: this.#settings.managerUrl,
+      managerUrlVariable: this.#settings.managerUrlVariable,
       launchToken: launch.launchToken,
       agentHostSocket: socket,
       workspaceDirectory: session.workspace,
@@ -81,6 +87,8 @@ export class ProcessLauncher implements Launcher {
       supervisorDirectory: session.supervisor,
       provider: this.#settings.provider,
       leaseMs: launch.leaseMs,
+      traceparent: launch.traceparent,
+      telemetry: { otlpEndpoint: this.#settings.otlpEndpoint },
     };
     await writeFile(folders.launchFile, JSON.stringify(spec), { mode: 0o600 });
     await rm(socket, { force: true });
@@ -96,6 +104,7 @@ export class ProcessLauncher implements Launcher {
       {
         AGENTRUN_LAUNCH_FILE: folders.launchFile,
         AGENTRUN_PID_FILE: folders.supervisorPidFile,
+        AGENTRUN_EXIT_REASON_FILE: folders.exitReasonFile,
         AGENTRUN_LOG_LEVEL: this.#settings.logLevel,
       },
       () => this.#watch.changed(launch.jobName),
@@ -151,11 +160,19 @@ export class ProcessLauncher implements Launcher {
     return this.#watch.watch(jobName, onChange);
   }
 
-  /** Why a process ended nobody tells here: the kernel's out-of-memory killer leaves the same signal as any other. */
+  /**
+   * Why a process ended is what it wrote down itself, if it could: the kernel's out-of-memory killer leaves the same signal as any other, and the exit
+   * code of a runner that a former worker started reaches nobody.
+   */
   #fateOf(jobName: string): ProcessFate {
-    const supervisor = supervisorOf(runnerFolders(this.#settings.dataDir, jobName));
+    const folders = runnerFolders(this.#settings.dataDir, jobName);
+    const supervisor = supervisorOf(folders);
     if (supervisor === undefined) return { state: 'unknown' };
-    return isSameProcessAlive(supervisor) ? { state: 'alive' } : { state: 'gone', cause: null };
+    if (isSameProcessAlive(supervisor)) return { state: 'alive' };
+    const reason = readExitReason(folders.exitReasonFile);
+    return reason === undefined
+      ? { state: 'gone', cause: null }
+      : { state: 'gone', cause: 'prerequisite-failed', message: reason.message };
   }
 }
 

@@ -1,10 +1,12 @@
 import { type DestinationStream, type Logger as PinoLogger, pino, stdSerializers } from 'pino';
-import { createRedactor, type Redactor } from './redaction.js';
+import { createRedactor, type Redactor, redacted } from './redaction.js';
+import { blankSecretFields } from './secret-fields.js';
+import { activeTraceId } from './trace-context.js';
+import { withoutUrlSecrets } from './url-secrets.js';
 
 export type Logger = PinoLogger;
 
-/** Fields that never show their value, wherever an object with them is logged (two levels deep). */
-const secretFields = [
+const boundSecrets = [
   'token',
   'runToken',
   'runnerToken',
@@ -16,15 +18,13 @@ const secretFields = [
   'apiKey',
   'privateKey',
   'databaseUrl',
-  'DATABASE_URL',
-];
-
-const redactedPaths = secretFields.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]);
+].flatMap((field) => [field, `*.${field}`]);
 
 /**
  * The logger of a process: JSON lines on stdout (or `destination`), with `name`, level as a word and ISO time.
- * Secret fields are blanked by path; every line then passes `redactor`, which blanks the values it knows wherever they
- * stand (architecture.md 7).
+ * A line that is written inside a span carries its `traceId`. Fields with the names of secrets are blanked, however deep;
+ * every line then passes `redactor`, which blanks the values it knows wherever they stand (architecture.md 7), and loses
+ * the credentials in URLs.
  */
 export function createLogger(options: {
   readonly name: string;
@@ -34,19 +34,37 @@ export function createLogger(options: {
 }): Logger {
   const redactor = options.redactor ?? createRedactor();
   const target = options.destination ?? pino.destination({ fd: 1, sync: true });
-  const redacting: DestinationStream = { write: (line) => target.write(redactor.text(line)) };
+  const redacting: DestinationStream = {
+    write: (line) => target.write(withoutUrlSecrets(redactor.text(line))),
+  };
   return pino(
     {
       name: options.name,
       level: options.level ?? 'info',
       base: { pid: process.pid },
       timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: redactedPaths, censor: '[redacted]' },
-      serializers: { err: stdSerializers.err, cause: describeError },
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: (fields) => blankedFields(fields),
+      },
+      mixin: () => {
+        const traceId = activeTraceId();
+        return traceId === undefined ? {} : { traceId };
+      },
+      // Bindings of child loggers pass no formatter.
+      redact: { paths: boundSecrets, censor: redacted },
     },
     redacting,
   );
+}
+
+/** `err` keeps its stack, `cause` and every other error is told in a line. */
+function blankedFields(fields: object): Record<string, unknown> {
+  const shown = Object.entries(fields).map(([name, value]: [string, unknown]): [string, unknown] => {
+    if (name === 'cause') return [name, describeError(value)];
+    return [name, name === 'err' && value instanceof Error ? { ...stdSerializers.err(value) } : value];
+  });
+  return blankSecretFields(Object.fromEntries(shown), describeError);
 }
 
 /** Type and message of an error and of its causes, for a log line or a record; no stack. */

@@ -1,4 +1,5 @@
 import type { JsonValue } from '../../contract/json.js';
+import { isSameSecret } from '../config/same-secret.js';
 import { type SecretPattern, secretPattern, shortestSecretLength } from './secret-patterns.js';
 
 /** What stands in the place of a secret. */
@@ -39,7 +40,11 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
   const rotating = new Map<string, readonly { secret: string; pattern: SecretPattern }[]>();
   const rotate = (name: string, secret: string): void => {
     const [current] = rotating.get(name) ?? [];
-    if (secret.length < shortestSecretLength || current?.secret === secret) return;
+    if (
+      secret.length < shortestSecretLength ||
+      (current !== undefined && isSameSecret(current.secret, secret))
+    )
+      return;
     const renewed = { secret, pattern: secretPattern(secret) };
     rotating.set(name, current === undefined ? [renewed] : [renewed, current]);
   };

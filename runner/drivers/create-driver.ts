@@ -1,7 +1,7 @@
+import { backendCapabilities } from '../../contract/backends.js';
 import type { DriverCapabilities } from '../../contract/runners.js';
-import { codexCapabilities } from './codex/codex-capabilities.js';
 import { CodexDriver } from './codex/codex-driver.js';
-import { CommandDriver, commandCapabilities } from './command/command-driver.js';
+import { CommandDriver } from './command/command-driver.js';
 import type { AgentDriver, DriverContext } from './driver.js';
 
 /** Version of the runner as told in `register`. */
@@ -13,8 +13,8 @@ interface DriverKind {
 }
 
 const kinds: Readonly<Record<string, DriverKind>> = {
-  codex: { capabilities: codexCapabilities, create: (context) => new CodexDriver(context) },
-  command: { capabilities: commandCapabilities, create: (context) => new CommandDriver(context) },
+  codex: { capabilities: backendCapabilities.codex, create: (context) => new CodexDriver(context) },
+  command: { capabilities: backendCapabilities.command, create: (context) => new CommandDriver(context) },
 };
 
 /**

@@ -1,4 +1,4 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import {
   createServer,
   Agent as HttpAgent,
@@ -9,6 +9,7 @@ import {
 import { Agent as HttpsAgent } from 'node:https';
 import type { Socket } from 'node:net';
 import { z } from 'zod';
+import { isSameSecret } from '../../infra/config/same-secret.js';
 import { ProxiedExchange, type ProxyTimings, proxyTimings } from './proxied-exchange.js';
 import type { ProxyObservation } from './proxy-observation.js';
 import { refuse } from './refusal.js';
@@ -144,11 +145,7 @@ export class ProviderProxy {
   }
 
   #isAuthorized(request: IncomingMessage): boolean {
-    const given = createHash('sha256')
-      .update(request.headers.authorization ?? '')
-      .digest();
-    const expected = createHash('sha256').update(`Bearer ${this.placeholderKey}`).digest();
-    return timingSafeEqual(given, expected);
+    return isSameSecret(request.headers.authorization ?? '', `Bearer ${this.placeholderKey}`);
   }
 
   #forward(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer | null): void {

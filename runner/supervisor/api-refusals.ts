@@ -1,10 +1,10 @@
 import { ApiError } from '../../client/index.js';
 import { requestFailureKinds } from '../../contract/failure-kinds.js';
 
-/** Words of the API for what the same request would be answered again. A 401 passes with the next heartbeat's token, 429 and 5xx by themselves. */
+/** Words of the API for what the same request would be answered again. A 401 passes with the next heartbeat's token. */
 const finalKinds: ReadonlySet<string> = new Set(
   Object.entries(requestFailureKinds)
-    .filter(([, status]) => status < 500 && status !== 401 && status !== 429)
+    .filter(([kind, { retryable }]) => !retryable && kind !== 'unauthorized')
     .map(([kind]) => kind),
 );
 

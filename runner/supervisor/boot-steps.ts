@@ -1,4 +1,5 @@
 import type { ProducedEvent } from '../../contract/events.js';
+import type { RunTrace } from './run-trace.js';
 import type { TurnPhase, TurnProgress } from './turn-progress.js';
 
 type BootPhase = Extract<TurnPhase, 'starting-agent' | 'opening-thread' | 'compacting' | 'sending-prompt'>;
@@ -15,17 +16,19 @@ interface BootStep {
  */
 export class BootSteps {
   readonly #progress: TurnProgress;
+  readonly #trace: Pick<RunTrace, 'step'>;
   readonly #steps: BootStep[] = [];
 
-  constructor(progress: TurnProgress) {
+  constructor(progress: TurnProgress, trace: Pick<RunTrace, 'step'>) {
     this.#progress = progress;
+    this.#trace = trace;
   }
 
   async run<T>(name: BootPhase, work: () => Promise<T>): Promise<T> {
     this.#progress.phase = name;
     const startedAt = new Date().toISOString();
     try {
-      return await work();
+      return await this.#trace.step(`boot_${name.replaceAll('-', '_')}`, work);
     } finally {
       this.#steps.push({ name, startedAt, endedAt: new Date().toISOString() });
     }

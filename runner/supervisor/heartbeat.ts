@@ -13,8 +13,20 @@ export interface HeartbeatOptions {
   /** Without a successful heartbeat for this long (monotonic clock) the supervisor fences itself (architecture.md 5). */
   readonly fenceAfterMs: number;
   readonly onFenced: (reason: string) => void;
+  /** After so many failures one after another that the runner counted as degraded: they are over. */
+  readonly onRecovered?: (outage: Outage) => void;
   readonly log: ClientLog;
 }
+
+/** A time in which no heartbeat got through. */
+export interface Outage {
+  readonly failures: number;
+  /** From the last heartbeat that got through to the next one. */
+  readonly durationMs: number;
+}
+
+/** Failed heartbeats in a row that make a runner degraded (requirements.md A.0.c 31). */
+export const degradedAfterFailures = 3;
 
 /** Milliseconds without a heartbeat after which a supervisor fences itself (architecture.md 5). Pure. */
 export function selfFenceMs(leaseMs: number, partitionGraceMs: number): number {
@@ -59,6 +71,13 @@ export class Heartbeat {
     this.#options.onFenced(reason);
   }
 
+  #recovered(failures: number, nowMs: number): void {
+    if (failures < degradedAfterFailures) return;
+    const outage = { failures, durationMs: Math.round(nowMs - this.#lastSuccess) };
+    this.#options.log.warn({ state: 'serving', ...outage }, 'heartbeats get through again');
+    this.#options.onRecovered?.(outage);
+  }
+
   async #loop(): Promise<void> {
     const { beat, log } = this.#options;
     const { signal } = this.#stopping;
@@ -71,6 +90,7 @@ export class Heartbeat {
       try {
         intervalMs = await beat(Math.min(maxRequestMs, Math.max(1_000, intervalMs)));
         if (signal.aborted) return;
+        this.#recovered(failures, sentAt);
         this.#lastSuccess = sentAt;
         failures = 0;
         waitMs = intervalMs;
@@ -78,7 +98,8 @@ export class Heartbeat {
         if (signal.aborted) return;
         failures += 1;
         if (isFencing(error)) return this.#fence(`heartbeat: ${error.failureKind}`);
-        log.warn({ attempt: failures, ...errorLine(error) }, 'heartbeat failed');
+        const state = failures >= degradedAfterFailures ? 'degraded' : 'serving';
+        log.warn({ attempt: failures, state, ...errorLine(error) }, 'heartbeat failed');
         waitMs = Math.min(intervalMs, retryMs);
       }
     }

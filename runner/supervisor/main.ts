@@ -1,14 +1,19 @@
+import type { LaunchSpec } from '../../contract/runners.js';
 import { ConfigurationError } from '../../infra/config/read-env.js';
 import { readSupervisorConfig, type SupervisorConfig } from '../../infra/config/supervisor-config.js';
+import { type ExitReason, writeExitReason } from '../../infra/processes/exit-reason.js';
 import { removePidFile, writePidFile } from '../../infra/processes/pid-file.js';
 import { readProcessIdentity } from '../../infra/processes/process-identity.js';
-import { createLogger, describeError } from '../../infra/telemetry/logger.js';
+import { createLogger, describeError, type Logger } from '../../infra/telemetry/logger.js';
 import { createRedactor } from '../../infra/telemetry/redaction.js';
+import { startTracing, type Tracing } from '../../infra/telemetry/tracing.js';
 import { takeLaunchFile } from './launch-file.js';
 import { exitCodes, Supervisor } from './supervisor.js';
 
 /** A stop that takes longer than this is cut short: agent-host ends the agent as soon as we are gone. */
 const stopLimitMs = 8_000;
+/** The collector must not hold the runner. */
+const flushLimitMs = 2_000;
 
 /** Runs one supervisor. Exit codes: `exitCodes`. */
 async function main(): Promise<number> {
@@ -25,8 +30,10 @@ async function main(): Promise<number> {
   const self = readProcessIdentity(process.pid);
   if (config.pidFile !== undefined && self !== undefined)
     writePidFile(config.pidFile, self, { name: 'supervisor' });
+  let tracing: Tracing | undefined;
   try {
     const spec = await takeLaunchFile(config.launchFile);
+    tracing = startRunnerTracing(spec, log);
     const supervisor = new Supervisor(spec, {
       log: log.child({ jobId: spec.jobId, sessionId: spec.sessionId }),
       redactor,
@@ -39,12 +46,41 @@ async function main(): Promise<number> {
     }
     // Local runners are detached: the end of a terminal is not theirs.
     process.on('SIGHUP', () => undefined);
-    return await supervisor.run();
+    const { exitCode, prerequisite } = await supervisor.run();
+    if (prerequisite !== undefined)
+      leaveReason(config, { exitCode, message: redactor.text(prerequisite) }, log);
+    return exitCode;
   } catch (error) {
     log.error({ error: redactor.text(describeError(error)) }, 'supervisor failed');
     return exitCodes.failed;
   } finally {
+    await tracing?.shutdown(flushLimitMs);
     if (config.pidFile !== undefined) removePidFile(config.pidFile);
+  }
+}
+
+/** Without an endpoint nothing is made: requests carry on the trace of the run all the same. */
+function startRunnerTracing({ telemetry }: LaunchSpec, log: Logger): Tracing | undefined {
+  if (telemetry.otlpEndpoint === null) return undefined;
+  let failures = 0;
+  return startTracing({
+    serviceName: 'agentrun-runner',
+    otlpEndpoint: telemetry.otlpEndpoint,
+    onFailure: (part, error) => {
+      failures += 1;
+      if (failures === 1 || failures % 100 === 0)
+        log.warn({ part, failures, error: describeError(error) }, 'spans were not sent');
+    },
+  });
+}
+
+/** For the launcher, which tells the run: the API cannot be told. */
+function leaveReason(config: SupervisorConfig, reason: ExitReason, log: Logger): void {
+  if (config.exitReasonFile === undefined) return;
+  try {
+    writeExitReason(config.exitReasonFile, reason);
+  } catch (error) {
+    log.warn({ path: config.exitReasonFile, error: describeError(error) }, 'the reason was not written');
   }
 }
 

@@ -1,6 +1,7 @@
-import { z } from 'zod';
+import type { z } from 'zod';
 import {
   type ApiClient,
+  type ApiClientOptions,
   ApiError,
   type ClientLog,
   ConnectionError,
@@ -9,22 +10,23 @@ import {
   RawBody,
   type RetryPolicy,
 } from '../../client/index.js';
-import { type AgentRequestResolution, expireAnswerSchema } from '../../contract/agent-requests.js';
-import { type CommandRecord, commandRecordSchema, type Outcome } from '../../contract/commands.js';
-import { type IngestAnswer, ingestAnswerSchema } from '../../contract/ingest.js';
-import {
-  type Assignment,
-  assignmentSchema,
+import type { AgentRequestResolution } from '../../contract/agent-requests.js';
+import type { CommandRecord, Outcome } from '../../contract/commands.js';
+import type { IngestAnswer } from '../../contract/ingest.js';
+import { routes } from '../../contract/routes/index.js';
+import type {
+  Assignment,
   commandPageSchema,
   leaseAnswerSchema,
   nextAnswerSchema,
   outcomeAnswerSchema,
-  type Progress,
-  registerAnswerSchema,
-  type registerSchema,
+  Progress,
+  registerSchema,
   runnerLeaseAnswerSchema,
 } from '../../contract/runners.js';
 import type { Redactor } from '../../infra/telemetry/redaction.js';
+import type { TraceHeaders } from './run-trace.js';
+import { tracedFetch } from './traced-fetch.js';
 
 /** How long the API may hold a long poll (architecture.md 5). */
 const longPollMs = 25_000;
@@ -53,19 +55,30 @@ export class ManagerApi {
   readonly #runner: ApiClient;
   #runnerToken = '';
 
-  constructor(settings: ApiSettings & { readonly launchToken: string }) {
+  constructor(
+    settings: ApiSettings & { readonly launchToken: string; readonly traceparent?: string | null },
+  ) {
     this.#settings = settings;
     const { baseUrl, log, redactor, launchToken } = settings;
     redactor.add(launchToken);
-    this.#launch = createApiClient({ baseUrl, log, token: () => launchToken });
-    this.#runner = createApiClient({ baseUrl, log, token: () => this.#runnerToken });
+    const onRefused = refusalLog(log);
+    this.#launch = createApiClient({
+      baseUrl,
+      log,
+      onRefused,
+      token: () => launchToken,
+      fetch: tracedFetch(settings.traceparent ?? null),
+    });
+    this.#runner = createApiClient({ baseUrl, log, onRefused, token: () => this.#runnerToken });
+  }
+
+  /** Who the API says that the launch token is. */
+  async whoami(): Promise<void> {
+    await this.#launch.call(routes.whoami, {}, { retry: startRetry });
   }
 
   async register(body: z.input<typeof registerSchema>): Promise<void> {
-    const answer = await this.#launch.request(registerAnswerSchema, 'POST', route('runners', 'register'), {
-      body,
-      retry: startRetry,
-    });
+    const answer = await this.#launch.call(routes.registerRunner, { body }, { retry: startRetry });
     if (answer.runnerToken === null) {
       throw new ConnectionError('invalid-answer', 'register answered no runner token to a launch token');
     }
@@ -73,41 +86,32 @@ export class ManagerApi {
   }
 
   claim(runId: string, body: { runnerId: string; leaseMs: number }): Promise<Assignment> {
-    return this.#launch.request(assignmentSchema, 'POST', route('runs', runId, 'claim'), {
-      body,
-      retry: startRetry,
-    });
+    return this.#launch.call(routes.claimRun, { params: { runId }, body }, { retry: startRetry });
   }
 
   /** The idle runner's long poll for its next run. */
   next(runnerId: string, signal: AbortSignal): Promise<NextAnswer> {
-    return this.#runner.request(nextAnswerSchema, 'GET', route('runners', runnerId, 'next'), {
-      query: { waitMs: longPollMs },
-      timeoutMs: longPollTimeoutMs,
-      signal,
-      retry: noRetry,
-    });
+    return this.#runner.call(
+      routes.nextWork,
+      { params: { runnerId }, query: { waitMs: longPollMs } },
+      { timeoutMs: longPollTimeoutMs, signal, retry: noRetry },
+    );
   }
 
   /** The idle runner's heartbeat. */
   async renewRunner(runnerId: string, leaseMs: number, timeoutMs: number): Promise<RunnerLeaseAnswer> {
-    const answer = await this.#runner.request(
-      runnerLeaseAnswerSchema,
-      'PATCH',
-      route('runners', runnerId, 'lease'),
-      {
-        body: { leaseMs },
-        timeoutMs,
-        retry: noRetry,
-      },
+    const answer = await this.#runner.call(
+      routes.renewRunner,
+      { params: { runnerId }, body: { leaseMs } },
+      { timeoutMs, retry: noRetry },
     );
     this.#setRunnerToken(answer.runnerToken);
     return answer;
   }
 
   /** The routes of a run that was assigned to this runner. */
-  run(assignment: Assignment): RunApi {
-    return new RunApi(this.#settings, assignment, this.#runner);
+  run(assignment: Assignment, trace?: TraceHeaders): RunApi {
+    return new RunApi(this.#settings, assignment, this.#runner, trace);
   }
 
   #setRunnerToken(token: string): void {
@@ -118,21 +122,26 @@ export class ManagerApi {
 
 /** The runner's routes of one run, with the run's own token; every heartbeat brings a fresh one. */
 export class RunApi {
-  readonly #runId: string;
+  readonly #params: { readonly runId: string };
   readonly #client: ApiClient;
   readonly #runner: ApiClient;
   readonly #redactor: Redactor;
+  /** Of requests that come again and again. */
+  readonly #steady: { readonly headers?: Readonly<Record<string, string>> };
   #token = '';
 
-  constructor(settings: ApiSettings, assignment: Assignment, runner: ApiClient) {
-    this.#runId = assignment.run.id;
+  constructor(settings: ApiSettings, assignment: Assignment, runner: ApiClient, trace?: TraceHeaders) {
+    this.#steady = trace?.silent == null ? {} : { headers: { traceparent: trace.silent } };
+    this.#params = { runId: assignment.run.id };
     this.#runner = runner;
     this.#redactor = settings.redactor;
     this.#setToken(assignment.runToken);
     this.#client = createApiClient({
       baseUrl: settings.baseUrl,
       log: settings.log,
+      onRefused: refusalLog(settings.log),
       token: () => this.#token,
+      fetch: tracedFetch(trace?.joined ?? null),
     });
   }
 
@@ -145,11 +154,11 @@ export class RunApi {
     timeoutMs: number,
   ): Promise<LeaseAnswer> {
     const renew = (client: ApiClient): Promise<LeaseAnswer> =>
-      client.request(leaseAnswerSchema, 'PATCH', route('runs', this.#runId, 'lease'), {
-        body,
-        timeoutMs,
-        retry: noRetry,
-      });
+      client.call(
+        routes.renewLease,
+        { params: this.#params, body },
+        { timeoutMs, ...this.#steady, retry: noRetry },
+      );
     let answer: LeaseAnswer;
     try {
       answer = await renew(this.#client);
@@ -162,59 +171,60 @@ export class RunApi {
   }
 
   commands(afterSeq: number, signal: AbortSignal): Promise<CommandPage> {
-    return this.#client.request(commandPageSchema, 'GET', route('runs', this.#runId, 'commands'), {
-      query: { afterSeq, waitMs: longPollMs },
-      timeoutMs: longPollTimeoutMs,
-      signal,
-      retry: noRetry,
-    });
+    return this.#client.call(
+      routes.listCommands,
+      { params: this.#params, query: { afterSeq, waitMs: longPollMs } },
+      { timeoutMs: longPollTimeoutMs, signal, ...this.#steady, retry: noRetry },
+    );
   }
 
   async acknowledge(commandId: string): Promise<void> {
-    await this.#client.request(z.unknown(), 'POST', route('commands', commandId, 'ack'), {
-      body: {},
-      retry: noRetry,
-    });
+    await this.#client.call(
+      routes.acknowledgeCommand,
+      { params: { commandId }, body: {} },
+      { retry: noRetry },
+    );
   }
 
   /** A command of this run as it stands now. */
   command(commandId: string, signal: AbortSignal): Promise<CommandRecord> {
-    return this.#client.request(
-      commandRecordSchema,
-      'GET',
-      route('runs', this.#runId, 'commands', commandId),
+    return this.#client.call(
+      routes.getCommand,
+      { params: { ...this.#params, commandId } },
       { timeoutMs: lookTimeoutMs, signal, retry: noRetry },
     );
   }
 
   /** What the record of a request says now that its time is over. */
   async expire(requestId: string, signal: AbortSignal): Promise<AgentRequestResolution> {
-    const answer = await this.#client.request(
-      expireAnswerSchema,
-      'POST',
-      route('runs', this.#runId, 'requests', requestId, 'expire'),
-      { body: {}, signal, retry: noRetry },
+    const answer = await this.#client.call(
+      routes.expireRequest,
+      { params: { ...this.#params, requestId }, body: {} },
+      { signal, retry: noRetry },
     );
     return answer.resolution;
   }
 
   /** Appends events; with `spilledEpoch` those that a former attempt could not send, which go to quarantine. */
   ingest(lines: string, timeoutMs: number, spilledEpoch?: number): Promise<IngestAnswer> {
-    return this.#client.request(ingestAnswerSchema, 'POST', route('runs', this.#runId, 'ingest'), {
-      query: { spilledEpoch },
-      body: new RawBody('application/x-ndjson', lines),
-      timeoutMs,
-      retry: noRetry,
-    });
+    return this.#client.call(
+      routes.ingestEvents,
+      {
+        params: this.#params,
+        query: { spilledEpoch },
+        body: new RawBody('application/x-ndjson', lines),
+      },
+      { timeoutMs, retry: noRetry },
+    );
   }
 
   /** Reports the attempt's outcome; the same one again is answered the same. */
   finish(outcome: Outcome, timeoutMs: number): Promise<OutcomeAnswer> {
-    return this.#client.request(outcomeAnswerSchema, 'PATCH', route('runs', this.#runId, 'status'), {
-      body: outcome,
-      timeoutMs,
-      retry: noRetry,
-    });
+    return this.#client.call(
+      routes.finishAttempt,
+      { params: this.#params, body: outcome },
+      { timeoutMs, retry: noRetry },
+    );
   }
 
   #setToken(token: string): void {
@@ -223,6 +233,7 @@ export class RunApi {
   }
 }
 
-function route(...segments: string[]): string[] {
-  return ['api', 'v1', ...segments];
+/** Each refusal is a line: a wrong base URL must not go unseen for weeks (requirements.md A.0.c 27). */
+function refusalLog(log: ClientLog): NonNullable<ApiClientOptions['onRefused']> {
+  return (refused) => log.warn({ ...refused }, 'the API refused a request');
 }

@@ -19,6 +19,7 @@ import { Heartbeat, selfFenceMs } from './heartbeat.js';
 import type { ManagerApi, RunApi } from './manager-api.js';
 import type { ReportResult } from './outcome-report.js';
 import { RequestDesk } from './request-desk.js';
+import { RunTrace } from './run-trace.js';
 import { SteerQueue } from './steer-queue.js';
 import { openTurn } from './turn-opening.js';
 import { TurnProgress } from './turn-progress.js';
@@ -51,6 +52,7 @@ export class ServedRun implements DriverListener {
   readonly #api: RunApi;
   readonly #attemptLog: AttemptLog;
   readonly #progress = new TurnProgress();
+  readonly #trace: RunTrace;
   readonly #acknowledgements: Acknowledgements;
   readonly #heartbeat: Heartbeat;
   readonly #feed: CommandFeed;
@@ -76,7 +78,8 @@ export class ServedRun implements DriverListener {
     this.#assignment = assignment;
     this.#log = options.log.child({ runId: assignment.run.id, epoch: assignment.epoch });
     const log = this.#log;
-    const api = options.api.run(assignment);
+    this.#trace = new RunTrace(assignment, runnerId);
+    const api = options.api.run(assignment, this.#trace.headers);
     this.#api = api;
     this.#end = new Promise((resolve) => {
       this.#settleEnd = resolve;
@@ -101,6 +104,8 @@ export class ServedRun implements DriverListener {
       intervalMs: assignment.heartbeatIntervalMs,
       fenceAfterMs: selfFenceMs(assignment.leaseMs, policy.partitionGraceMs),
       onFenced,
+      onRecovered: (outage) =>
+        this.onEvent({ type: 'backend_status', payload: { phase: 'api-unreachable', ...outage } }),
       log,
     });
     this.#feed = new CommandFeed({
@@ -140,16 +145,19 @@ export class ServedRun implements DriverListener {
     this.#heartbeat.start();
     this.#feed.start();
     proxy.openTurn();
+    let result: ReportResult | undefined;
     try {
       await Promise.race([this.#begin(), this.#end]);
       const end = await this.#end;
+      this.#trace.turnEnded(end);
       proxy.closeTurn();
       this.#steers.turnEnded();
       this.#requests.stop();
       await Promise.all(this.#ladders);
       this.#progress.phase = 'finishing';
-      if (this.#fencedBy !== undefined) return 'fenced';
-      return await this.#report(end);
+      if (this.#fencedBy !== undefined) result = 'fenced';
+      else result = await this.#trace.step('report', () => this.#report(end));
+      return result;
     } finally {
       proxy.closeTurn();
       this.#steers.turnEnded();
@@ -160,6 +168,7 @@ export class ServedRun implements DriverListener {
       this.#givenUp.abort();
       this.#attemptLog.close();
       drivers.unlisten();
+      this.#trace.end(result);
     }
   }
 
@@ -204,7 +213,7 @@ export class ServedRun implements DriverListener {
   /** Opens the thread and sends what is to be sent. A failure here is the turn's end. */
   async #begin(): Promise<void> {
     try {
-      const boot = new BootSteps(this.#progress);
+      const boot = new BootSteps(this.#progress, this.#trace);
       this.#driver = await boot.run('starting-agent', () => this.#options.drivers.ready());
       const grants = await this.#attemptLog.unusedGrants();
       this.#requests.grant(grants);
@@ -225,6 +234,7 @@ export class ServedRun implements DriverListener {
         log: this.#log,
       });
       if (end !== undefined) this.onTurnEnd(end);
+      else if (!this.#ended) this.#trace.turnBegan();
     } catch (error) {
       if (this.#ended) return;
       const { type, message } = errorLine(error);

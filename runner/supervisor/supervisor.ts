@@ -12,6 +12,7 @@ import { isFinalRefusal } from './api-refusals.js';
 import { DriverHost } from './driver-host.js';
 import { waitForNextRun } from './idle-wait.js';
 import { ManagerApi } from './manager-api.js';
+import { type PreflightFinding, preflight } from './preflight.js';
 import { proxyUsageEvent } from './proxy-usage-event.js';
 import { ServedRun } from './served-run.js';
 
@@ -29,7 +30,20 @@ export const exitCodes = {
   claimRefused: 3,
   /** The attempt was taken away, or the supervisor fenced itself. */
   fenced: 4,
+  /** The API does not take the launch token: as little use in trying again as with a wrong configuration. */
+  tokenRefused: 5,
 } as const;
+
+/** How a supervisor ended. `prerequisite` says what has to be corrected before another runner can begin. */
+export interface SupervisorEnd {
+  readonly exitCode: number;
+  readonly prerequisite?: string;
+}
+
+type Claimed =
+  | { readonly assignment: Assignment }
+  | { readonly finding: PreflightFinding }
+  | { readonly error: unknown };
 
 /** Claims its run, serves it, and then the following runs of the session, until it is closed (architecture.md 5 and 7). */
 export class Supervisor {
@@ -48,8 +62,8 @@ export class Supervisor {
     this.#redactor = options.redactor;
   }
 
-  /** Runs to the end and answers the exit code. Everything that was opened is closed. */
-  async run(): Promise<number> {
+  /** Runs to the end. Everything that was opened is closed. */
+  async run(): Promise<SupervisorEnd> {
     const spec = this.#spec;
     const log = this.#log;
     const key = (await readFile(spec.provider.keyFile, 'utf8')).trim();
@@ -66,6 +80,7 @@ export class Supervisor {
     const api = new ManagerApi({
       baseUrl: spec.managerUrl,
       launchToken: spec.launchToken,
+      traceparent: spec.traceparent,
       redactor: this.#redactor,
       log,
     });
@@ -87,8 +102,9 @@ export class Supervisor {
     drivers.ready().catch((error: unknown) => log.warn(errorLine(error), 'the agent did not start'));
     try {
       const claimed = await claim;
-      if ('error' in claimed) return this.#claimFailed(claimed.error);
-      return await this.#serveAll(claimed.assignment, api, { agentHost, drivers, proxy });
+      if ('finding' in claimed) return this.#prerequisiteFailed(claimed.finding);
+      if ('error' in claimed) return { exitCode: this.#claimFailed(claimed.error) };
+      return { exitCode: await this.#serveAll(claimed.assignment, api, { agentHost, drivers, proxy }) };
     } finally {
       // Bounded: the driver's own limits; agent-host ends what is left as soon as the connection closes.
       await Promise.race([drivers.close(), pause(1_500)]);
@@ -105,9 +121,16 @@ export class Supervisor {
   }
 
   /** Never rejects, because it runs beside other things that may fail first. */
-  async #claim(api: ManagerApi): Promise<{ assignment: Assignment } | { error: unknown }> {
+  async #claim(api: ManagerApi): Promise<Claimed> {
     const spec = this.#spec;
     try {
+      const finding = await preflight({
+        ...spec,
+        whoami: () => api.whoami(),
+        signal: this.#stopping.signal,
+        log: this.#log,
+      });
+      if (finding !== undefined) return { finding };
       await api.register({
         runnerId: this.#runnerId,
         jobId: spec.jobId,
@@ -119,6 +142,12 @@ export class Supervisor {
     } catch (error) {
       return { error };
     }
+  }
+
+  #prerequisiteFailed({ kind, message }: PreflightFinding): SupervisorEnd {
+    this.#log.error({ finding: kind, managerUrlVariable: this.#spec.managerUrlVariable }, message);
+    const exitCode = kind === 'wrong-url' ? exitCodes.misconfigured : exitCodes.tokenRefused;
+    return { exitCode, prerequisite: message };
   }
 
   #claimFailed(error: unknown): number {

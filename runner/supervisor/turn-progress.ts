@@ -1,15 +1,6 @@
-import type { EventType, ProducedEvent } from '../../contract/events.js';
+import type { ProducedEvent } from '../../contract/events.js';
 import type { Progress } from '../../contract/runners.js';
-
-/** What only an agent at work says; a thread that was opened and a message that was taken are not output yet. */
-const outputTypes: ReadonlySet<EventType> = new Set<EventType>([
-  'agent_message',
-  'reasoning',
-  'plan',
-  'command_execution',
-  'file_change',
-  'tool_call',
-]);
+import { progressOf } from '../../domain/event-progress.js';
 
 export type TurnPhase =
   | 'starting-agent'
@@ -37,9 +28,9 @@ export class TurnProgress {
   }
 
   event(event: ProducedEvent): void {
-    if (isSilent(event)) return;
-    this.#lastEventAt = new Date().toISOString();
-    if (outputTypes.has(event.type)) this.#outputSeen = true;
+    const { isOutput, isProgress } = progressOf(event);
+    if (isProgress) this.#lastEventAt = new Date().toISOString();
+    if (isOutput) this.#outputSeen = true;
   }
 
   /** A sign of life that is no event. */
@@ -53,9 +44,4 @@ export class TurnProgress {
     this.#outputSeen = true;
     this.activity();
   }
-}
-
-/** What says nothing of an agent at work: what a request to its provider cost, and that it tries one again (decisions.md: idle). */
-function isSilent({ type, payload }: ProducedEvent): boolean {
-  return (type === 'usage' && payload.source === 'proxy') || (type === 'error' && payload.willRetry === true);
 }

@@ -20,14 +20,37 @@ alter table sessions
   add column storage_sha256 text,
   add column storage_updated_at timestamptz;
 
-create index sessions_by_creation on sessions (created_at desc, session_id desc);
-create index sessions_by_tenant_creation on sessions (tenant_id, created_at desc, session_id desc);
+-- Lists page by these keys, each with and without a tenant (docs/adr/0019). What a list leaves out by default is not in its index.
+create index sessions_by_creation on sessions (created_at desc, session_id desc) where archived_at is null and deleted_at is null;
+create index sessions_by_tenant_creation on sessions (tenant_id, created_at desc, session_id desc)
+  where archived_at is null and deleted_at is null;
+create index sessions_archived on sessions (created_at desc, session_id desc) where archived_at is not null;
+create index sessions_archived_by_tenant on sessions (tenant_id, created_at desc, session_id desc) where archived_at is not null;
+create index sessions_evicted on sessions (created_at desc, session_id desc) where storage_kind = 'evicted';
 drop index sessions_by_tenant;
 create index sessions_by_labels on sessions using gin (labels);
 create index sessions_to_evict on sessions (expires_at) where storage_kind = 'pvc';
+-- Evictions and deletions that have begun: what garbage collection brings to their end.
+create index sessions_to_remove on sessions (session_id)
+  where deleted_at is not null or (storage_kind = 'evicted' and storage_pvc_phase is not null);
+-- What a deletion looks for, and the checks of its foreign keys.
+create index commands_by_session on commands (session_id);
+create index session_messages_by_session on session_messages (session_id);
+create index runner_jobs_by_runner on runner_jobs (job_name);
+create index queue_tasks_under_way on queue_tasks (session_id) where state in ('dispatched', 'running');
+create index idempotency_keys_by_session on idempotency_keys
+  ((coalesce(answer -> 'session' ->> 'sessionId', answer ->> 'sessionId')))
+  where coalesce(answer -> 'session' ->> 'sessionId', answer ->> 'sessionId') is not null;
+-- Keys that have expired are deleted oldest first.
+create index idempotency_keys_by_age on idempotency_keys (created_at);
 create index runs_by_labels on runs using gin (labels);
+create index runs_of_session on runs (session_id, run_id desc);
+-- Not by status, which changes several times in a turn: an index on it would make each of those writes dearer.
+create index runs_open on runs (run_id desc) where terminal_status is null;
+create index runs_ended on runs (terminal_status, run_id desc) where terminal_status is not null;
 create index runners_by_creation on runners (created_at desc, job_name desc);
-create index runners_by_session on runners (session_id, created_at desc);
+create index runners_by_tenant_creation on runners (tenant_id, created_at desc, job_name desc);
+create index runners_by_session on runners (session_id, created_at desc, job_name desc);
 
 -- Who did what to which thing (security.md 20). Rows are only added; the outcome is filled in once.
 create table audit_log (
@@ -49,6 +72,7 @@ create table audit_log (
 );
 create index audit_log_by_tenant on audit_log (tenant_id, audit_id desc);
 create index audit_log_by_resource on audit_log (resource_id, audit_id desc);
+create index audit_log_by_actor on audit_log (actor, audit_id desc);
 
 create function audit_log_is_append_only() returns trigger language plpgsql as $$
 begin

@@ -115,9 +115,10 @@ describe('sendToSession', () => {
     ['refuses a message for good that the session cannot decide about', 1, 'failed'],
     ['leaves one that was decided after all', 2, 'dispatched'],
   ])('%s', async (_name, decisions, state) => {
-    const task = await createQueueTask(
+    const { task } = await createQueueTask(
       database.pool,
       createQueueTaskSchema.parse({ tenantId: 'acme', projectId: 'web', prompt: 'do it' }),
+      null,
     );
     const message = await dispatchTask(database.pool, task.id, 'queueTask/none');
     const world = new FakeWorld();

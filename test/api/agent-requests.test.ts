@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { type AgentRequestRecord, agentRequestRecordSchema } from '../../contract/agent-requests.js';
 import { idPrefixes } from '../../contract/ids.js';
@@ -8,8 +8,7 @@ import { jobNameOf } from '../../store/attempts.js';
 import { newId } from '../../store/new-id.js';
 import { withTransaction } from '../../store/pool.js';
 import { finishTurn, writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { attemptSettings, startApi } from '../support/api.js';
 import {
   claim,
   launchTokenOf,
@@ -19,19 +18,9 @@ import {
   send,
   startTurn,
 } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const pageSchema = z.object({
   items: z.array(agentRequestRecordSchema),

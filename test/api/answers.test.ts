@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { commandRecordSchema } from '../../contract/commands.js';
 import { idPrefixes } from '../../contract/ids.js';
@@ -11,22 +11,11 @@ import { newId } from '../../store/new-id.js';
 import { withTransaction } from '../../store/pool.js';
 import { storeMessage } from '../../store/session-messages.js';
 import { writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { attemptSettings } from '../support/api.js';
 import { claim, postEvents, register, type ServingRunner, startTurn } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const readerToken = 'agr_reader_0123456789abcdef';
 const newCanary = () => `canary-${randomUUID()}`;

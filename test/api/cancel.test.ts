@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { idPrefixes } from '../../contract/ids.js';
 import { queueTaskRecordSchema } from '../../contract/queue.js';
@@ -7,21 +7,10 @@ import { cancelObservationSchema } from '../../contract/runs.js';
 import { newId } from '../../store/new-id.js';
 import { finishTurn } from '../../store/turn-steps.js';
 import { fakeGateway, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { newSessionId, owner, postEvents, type ServingRunner, send, startTurn } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const cancelled = z.looseObject({ cancel: cancelObservationSchema });
 const cancelRun = (runId: string, body: unknown = {}) =>

@@ -1,11 +1,10 @@
 import { request as httpRequest } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { eventPageSchema } from '../../contract/events.js';
 import { runResultSchema } from '../../contract/runs.js';
 import { finishTurn, writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { attemptSettings } from '../support/api.js';
 import {
   claim,
   messageLines,
@@ -14,19 +13,9 @@ import {
   type ServingRunner,
   startTurn,
 } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const messages = async (runId: string) => {
   const page = await api.data(eventPageSchema, 'GET', `/api/v1/runs/${runId}/events?limit=1000`);

@@ -1,28 +1,17 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { runResultSchema } from '../../contract/runs.js';
 import { runnerJobStatusSchema, sessionViewSchema } from '../../contract/sessions.js';
 import { queueSupervisorSchema } from '../../contract/supervisor.js';
 import { activeSessionOf, queueSupervisor, supervisedRunOf } from '../../domain/supervisor-view.js';
+import { endAttempt } from '../../store/attempt-ends.js';
 import { getRunResult } from '../../store/run-results.js';
 import { getSessionSummary } from '../../store/sessions.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { messageLines, newSessionId, owner, postEvents, send, startTurn } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const resultOf = (runId: string) => api.data(runResultSchema, 'GET', `/api/v1/runs/${runId}/result`);
 const view = (sessionId: string) => api.data(sessionViewSchema, 'GET', `/api/v1/sessions/${sessionId}`);
@@ -214,10 +203,16 @@ describe('runner jobs', () => {
     const one = (jobId: string) => api.call('GET', `${path}/${jobId}`);
     expect((await one(runner.jobId)).body.data).toMatchObject({ id: runner.jobId, phase: 'running' });
     expect((await one('job_00000000000000000000000000')).status).toBe(404);
-    await database.pool.query(
-      `update attempts set ended_at = now(), end_failure_kind = 'runner-lost', counted = true where run_id = $1`,
-      [runner.runId],
-    );
+    await endAttempt(database.pool, {
+      runId: runner.runId,
+      epoch: 1,
+      failureKind: 'runner-lost',
+      reason: 'the runner process ended',
+      counted: true,
+      compactNext: false,
+      retryInMs: 0,
+      park: null,
+    });
     expect((await list()).items).toMatchObject([{ phase: 'lost', failureKind: 'runner-lost' }]);
   });
 });

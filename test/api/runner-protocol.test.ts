@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { eventPageSchema } from '../../contract/events.js';
 import {
   commandPageSchema,
@@ -10,8 +10,7 @@ import {
 import { runRecordSchema, runResultSchema } from '../../contract/runs.js';
 import { jobNameOf } from '../../store/attempts.js';
 import { finishTurn, requestCancel, writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { attemptSettings } from '../support/api.js';
 import {
   claim,
   launchTokenOf,
@@ -23,19 +22,9 @@ import {
   send,
   startTurn,
 } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const eventsOf = (runId: string) =>
   api.data(eventPageSchema, 'GET', `/api/v1/runs/${runId}/events?limit=1000`);

@@ -1,24 +1,13 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { WorkflowGateway } from '../../api/workflow-gateway.js';
 import { AgentRunError } from '../../contract/errors.js';
 import { sendAnswerSchema } from '../../contract/sessions.js';
 import { acceptMessage } from '../../store/accept-message.js';
 import { attemptSettings, fakeGateway, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { newSessionId, owner } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const unavailable = () => new AgentRunError('unavailable', 'no answer', { retryAfterSeconds: 2 });
 const post = (on: TestApi, sessionId: string, body: Record<string, unknown>) =>

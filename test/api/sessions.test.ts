@@ -1,5 +1,5 @@
 import { get } from 'node:http';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { WorkflowGateway } from '../../api/workflow-gateway.js';
 import { AgentRunError } from '../../contract/errors.js';
@@ -7,22 +7,11 @@ import { eventPageSchema } from '../../contract/events.js';
 import { queueTaskRecordSchema } from '../../contract/queue.js';
 import { ensuredSessionSchema, sendPlanSchema, sessionViewSchema } from '../../contract/sessions.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { apiTokens, fakeGateway, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { apiTokens, fakeGateway, startApi } from '../support/api.js';
 import { newSessionId, owner, send, startTurn } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 const acme = 'agr_acme_0123456789abcdef';
 const create = (body: Record<string, unknown>, token?: string) =>

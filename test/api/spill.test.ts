@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { ingestAnswerSchema } from '../../contract/ingest.js';
 import { writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings, startApi, type TestApi } from '../support/api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { attemptSettings } from '../support/api.js';
 import {
   claim,
   messageLines,
@@ -11,19 +10,9 @@ import {
   type ServingRunner,
   startTurn,
 } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api.stop();
-  await postgres.stop();
-});
+const { database, api } = await useApi();
 
 /** A run whose attempt 1 had `acknowledged` events stored, and the runner of attempt 2. */
 async function secondAttempt(acknowledged: number) {

@@ -8,6 +8,14 @@ import {
   withRetry,
 } from '../../client/index.js';
 
+const read = {
+  method: 'get',
+  path: '/x',
+  params: z.object({}),
+  query: z.object({}),
+  body: z.unknown(),
+  data: z.unknown(),
+};
 const keyOf = (body: unknown) => z.object({ key: z.string() }).parse(JSON.parse(z.string().parse(body))).key;
 
 /** Waits that take no time and are written down; jitter as given. */
@@ -120,7 +128,7 @@ describe('what is repeated', () => {
       },
     });
     const retry = { attempts: 8, baseDelayMs: 1, maxDelayMs: 1 };
-    await expect(client.request(z.unknown(), 'GET', ['x'], { retry })).rejects.toMatchObject({ status: 401 });
+    await expect(client.call(read, {}, { retry })).rejects.toMatchObject({ status: 401 });
     expect(seen).toEqual(['Bearer old', 'Bearer new']);
   });
 
@@ -189,7 +197,7 @@ describe('the defects that others had', () => {
       },
     };
     const retry = { attempts: 8, baseDelayMs: 1, maxDelayMs: 1 };
-    expect(await client.request(z.number(), 'POST', ['x'], { body, retry })).toBe(1);
+    expect(await client.call({ ...read, method: 'post', data: z.number() }, { body }, { retry })).toBe(1);
     expect(new Set(bodies).size).toBe(1);
     expect(bodies).toHaveLength(3);
   });
@@ -256,7 +264,7 @@ describe('the end', () => {
         return Promise.reject(refused());
       },
     });
-    await expect(client.request(z.unknown(), 'GET', ['x'])).rejects.toThrow(TypeError);
+    await expect(client.call(read, {})).rejects.toThrow(TypeError);
     expect(requests).toBe(0);
   });
 });

@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { runnerJobPhaseSchema, steerDeliverySchema } from '../../contract/states.js';
-import { type RunnerJobFacts, runnerJobStatus } from '../../domain/runner-job-status.js';
+import { type RunnerJobPhase, runnerJobPhaseSchema, steerDeliverySchema } from '../../contract/states.js';
+import {
+  phaseAfterEnd,
+  phaseAfterOutcome,
+  phaseAtFinish,
+  runnerJobSummary,
+} from '../../domain/runner-job-status.js';
 import { attentionOf, executionStateOf } from '../../domain/session-state.js';
 import { type SteerFacts, steerDelivery, steerDeliveryView } from '../../domain/steer-delivery.js';
 import { ago } from './support/run-facts.js';
@@ -48,40 +53,39 @@ describe('steerDelivery', () => {
   });
 });
 
-describe('runnerJobStatus', () => {
-  const job: RunnerJobFacts = {
-    phase: 'starting',
-    claimed: false,
-    outcome: null,
-    endFailureKind: null,
-    ended: false,
-    runner: 'launching',
-  };
-  const claimed = { phase: 'running', claimed: true, runner: 'serving' } as const;
-  const rows: readonly [string, Partial<RunnerJobFacts>, string][] = [
-    ['1 deleted', { phase: 'deleted', outcome: 'completed' }, 'deleted'],
-    ['2 completed', { ...claimed, outcome: 'completed', runner: 'gone' }, 'succeeded'],
-    ['3 another outcome', { ...claimed, outcome: 'cancelled' }, 'failed'],
-    ['4 given up, runner lost', { ...claimed, ended: true, endFailureKind: 'runner-lost' }, 'lost'],
-    ['4 given up, node lost', { ...claimed, ended: true, endFailureKind: 'node-lost' }, 'lost'],
-    ['5 given up otherwise', { ...claimed, ended: true, endFailureKind: 'idle-timeout' }, 'failed'],
-    ['6 recorded as lost', { ...claimed, phase: 'lost' }, 'lost'],
-    ['6 recorded as failed', { ...claimed, phase: 'failed', runner: 'gone' }, 'failed'],
-    ['7 claimed and gone', { ...claimed, runner: 'gone' }, 'lost'],
-    ['8 claimed', claimed, 'running'],
-    ['9 gone before the claim', { runner: 'gone' }, 'failed'],
-    ['10 creating', { phase: 'creating' }, 'creating'],
-    ['10 pending', { phase: 'pending' }, 'pending'],
-    ['10 starting', {}, 'starting'],
-  ];
-  it.each(rows)('%s', (_row, over, phase) => {
-    expect(runnerJobStatus({ ...job, ...over }).phase).toBe(phase);
+describe('the phase of a runner job', () => {
+  const finish = { terminalStatus: 'failed', failureKind: null, runnerDeleted: false } as const;
+  it.each<[string, RunnerJobPhase, RunnerJobPhase]>([
+    ['its runner said completed', phaseAfterOutcome('completed'), 'succeeded'],
+    ['its runner said cancelled', phaseAfterOutcome('cancelled'), 'failed'],
+    ['its runner said blocked', phaseAfterOutcome('blocked'), 'failed'],
+    ['given up, runner lost', phaseAfterEnd('runner-lost', false), 'lost'],
+    ['given up, nobody claimed', phaseAfterEnd('runner-never-claimed', false), 'lost'],
+    ['given up, node lost', phaseAfterEnd('node-lost', false), 'lost'],
+    ['given up otherwise', phaseAfterEnd('idle-timeout', false), 'failed'],
+    ['given up without a kind', phaseAfterEnd(null, false), 'failed'],
+    ['parked', phaseAfterEnd(null, true), 'deleted'],
+    ['the run completed', phaseAtFinish({ ...finish, terminalStatus: 'completed' }), 'succeeded'],
+    ['the run ended with its runner lost', phaseAtFinish({ ...finish, failureKind: 'runner-lost' }), 'lost'],
+    ['the run failed', phaseAtFinish({ ...finish, failureKind: 'hard-timeout' }), 'failed'],
+    [
+      'a cancel ended the runner',
+      phaseAtFinish({ terminalStatus: 'cancelled', failureKind: 'cancelled', runnerDeleted: true }),
+      'deleted',
+    ],
+    ['the run was cancelled', phaseAtFinish({ ...finish, terminalStatus: 'cancelled' }), 'failed'],
+  ])('%s', (_row, phase, expected) => {
+    expect(phase).toBe(expected);
   });
 
-  it('has a case for every phase', () => {
-    expect([...new Set(rows.map(([, , phase]) => phase))].toSorted()).toEqual(
-      [...runnerJobPhaseSchema.options].toSorted(),
-    );
+  it.each(runnerJobPhaseSchema.options)('%s has a line of its own', (phase) => {
+    const job = { phase, outcome: null, failureKind: null };
+    expect(runnerJobSummary(job)).not.toBe('');
+  });
+
+  it('says why a job failed or was lost', () => {
+    expect(runnerJobSummary({ phase: 'failed', outcome: 'blocked', failureKind: null })).toMatch(/blocked/);
+    expect(runnerJobSummary({ phase: 'lost', outcome: null, failureKind: 'node-lost' })).toMatch(/node-lost/);
   });
 });
 

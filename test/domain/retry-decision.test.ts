@@ -242,6 +242,12 @@ describe('decideAfterAttempt', () => {
       formerly('provider-overloaded', 'provider-overloaded'),
       'failed provider-overloaded',
     ],
+    [
+      '3 a runner that said that it cannot begin',
+      { kind: 'runner-gone', begun: false, cause: 'prerequisite-failed', message: 'wrong URL' },
+      {},
+      'failed prerequisite-failed stop',
+    ],
     ['13 lost runner', gone, {}, 'retry runner-lost 0+250'],
     ['13 killed by memory', oom, {}, 'retry runner-oom-killed 0+250'],
     ['13 lost node', { kind: 'runner-gone', begun: true, cause: 'node-lost' }, {}, 'retry node-lost 0+250'],

@@ -20,6 +20,8 @@ const facts = (over: Partial<SendFacts> = {}): SendFacts => ({
 describe('decideSend', () => {
   it.each<[string, SendFacts, WhenBusy, string]>([
     ['1 evicted', facts({ session: 'evicted', activeRun: run() }), 'steer', 'refuse session-store-evicted'],
+    ['1a archived', facts({ session: 'archived', activeRun: run() }), 'queue', 'refuse conflict'],
+    ['1b being deleted', facts({ session: 'deleted', activeRun: run() }), 'steer', 'refuse not-found'],
     ['2 unknown session', facts({ session: 'unknown' }), 'steer', 'turn no-session'],
     ['3 no active run', facts(), 'steer', 'turn no-active-turn'],
     [
@@ -73,7 +75,7 @@ describe('decideSend', () => {
   });
 
   const anyFacts: fc.Arbitrary<SendFacts> = fc.record({
-    session: fc.constantFrom('unknown', 'present', 'evicted'),
+    session: fc.constantFrom('unknown', 'present', 'archived', 'evicted', 'deleted'),
     activeRun: fc.option(
       fc.record({
         runId: fc.constant('run_1'),

@@ -4,9 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { queueTaskRecordSchema } from '../../contract/queue.js';
-import { runResultSchema } from '../../contract/runs.js';
-import { sendPlanSchema } from '../../contract/sessions.js';
+import { routes } from '../../contract/routes/index.js';
 import {
   createSession,
   eventsToEnd,
@@ -108,13 +106,7 @@ describe('a turn on real parts', () => {
     });
     const { run } = await send(local, sessionId, 'mend it [[scenario:demo]]');
     await eventsToEnd(local, sessionId, run.id);
-    const result = await local.client.request(runResultSchema, 'GET', [
-      'api',
-      'v1',
-      'runs',
-      run.id,
-      'result',
-    ]);
+    const result = await local.client.call(routes.getRunResult, { params: { runId: run.id } });
     expect(result.terminalStatus).toBe('completed');
     expect(result.diff).toContain("name || 'stranger'");
     expect(result.usage?.requests).toBe(6);
@@ -124,9 +116,7 @@ describe('a turn on real parts', () => {
   it('is cancelled on request, and the session takes the next message', async () => {
     const sessionId = await createSession(local);
     const runId = await heldTurn(sessionId, 'cancelled');
-    await local.client.request(z.unknown(), 'POST', ['api', 'v1', 'runs', runId, 'cancel'], {
-      body: { reason: 'enough' },
-    });
+    await local.client.call(routes.cancelRun, { params: { runId }, body: { reason: 'enough' } });
     const { status } = await eventsToEnd(local, sessionId, runId);
     expect(status).toBe('cancelled');
     const next = await send(local, sessionId, 'again [[scenario:echo]]');
@@ -150,9 +140,7 @@ describe('a turn on real parts', () => {
     const sessionId = await createSession(local);
     const runId = await heldTurn(sessionId, 'goes-on');
     const waiting = await send(local, sessionId, 'never [[scenario:echo]]', { whenBusy: 'queue' });
-    await local.client.request(z.unknown(), 'POST', ['api', 'v1', 'runs', waiting.run.id, 'cancel'], {
-      body: {},
-    });
+    await local.client.call(routes.cancelRun, { params: { runId: waiting.run.id }, body: {} });
     expect(await getRun(local, waiting.run.id)).toMatchObject({ status: 'cancelled', attempt: 0 });
     expect(await getRun(local, runId)).toMatchObject({ status: 'running', cancelRequestedAt: null });
     await release('goes-on');
@@ -162,7 +150,8 @@ describe('a turn on real parts', () => {
   it('plans without doing anything in a dry run, with the decision of the real call', async () => {
     const sessionId = await createSession(local);
     const plan = () =>
-      local.client.request(sendPlanSchema, 'POST', ['api', 'v1', 'sessions', sessionId, 'send'], {
+      local.client.call(routes.send, {
+        params: { sessionId },
         body: { prompt: 'hello', dryRun: true },
       });
     expect(await plan()).toMatchObject({ decision: 'turn', activeBefore: null });
@@ -209,32 +198,16 @@ describe('a turn on real parts', () => {
 
 describe('a queue task', () => {
   it('is created, dispatched once, followed, and ends in one terminal state', async () => {
-    const created = await local.client.request(
-      queueTaskRecordSchema,
-      'POST',
-      ['api', 'v1', 'queue', 'tasks'],
-      {
-        body: { tenantId: 'test', projectId: 'test', prompt: 'do it [[scenario:echo]]' },
-      },
-    );
+    const created = await local.client.call(routes.createQueueTask, {
+      body: { tenantId: 'test', projectId: 'test', prompt: 'do it [[scenario:echo]]' },
+    });
     expect(created.state).toBe('queued');
     const dispatch = () =>
-      local.client.request(
-        queueTaskRecordSchema,
-        'POST',
-        ['api', 'v1', 'queue', 'tasks', created.id, 'dispatch'],
-        { body: {} },
-      );
+      local.client.call(routes.dispatchQueueTask, { params: { taskId: created.id }, body: {} });
     const [first, second] = await Promise.all([dispatch(), dispatch()]);
     expect(first.latestAttempt?.runId).toBe(second.latestAttempt?.runId);
     const ended = await eventually('the task has ended', async () => {
-      const task = await local.client.request(queueTaskRecordSchema, 'GET', [
-        'api',
-        'v1',
-        'queue',
-        'tasks',
-        created.id,
-      ]);
+      const task = await local.client.call(routes.getQueueTask, { params: { taskId: created.id } });
       return task.terminalStatus === null ? undefined : task;
     });
     expect(ended).toMatchObject({ state: 'completed', attempts: 1 });

@@ -2,8 +2,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { z } from 'zod';
-import { queueTaskRecordSchema } from '../../contract/queue.js';
+import { routes } from '../../contract/routes/index.js';
 import { packageRoot } from '../../infra/config/package-root.js';
 import {
   createSession,
@@ -84,9 +83,7 @@ async function recordStack(): Promise<void> {
 
     const cancelled = await send(local, sessionId, 'c [[scenario:hold name=c]]');
     await running(cancelled.run.id);
-    await local.client.request(z.unknown(), 'POST', ['api', 'v1', 'runs', cancelled.run.id, 'cancel'], {
-      body: {},
-    });
+    await local.client.call(routes.cancelRun, { params: { runId: cancelled.run.id }, body: {} });
     await ended(`turn/${cancelled.run.id}`);
     await record(temporal, 'turn-cancelled', `turn/${cancelled.run.id}`);
 
@@ -95,17 +92,10 @@ async function recordStack(): Promise<void> {
     await ended(`turn/${failed.run.id}`);
     await record(temporal, 'turn-launch-refused', `turn/${failed.run.id}`);
 
-    const task = await local.client.request(queueTaskRecordSchema, 'POST', ['api', 'v1', 'queue', 'tasks'], {
+    const task = await local.client.call(routes.createQueueTask, {
       body: { tenantId: 'test', projectId: 'test', prompt: 'e [[scenario:echo]]' },
     });
-    await local.client.request(
-      queueTaskRecordSchema,
-      'POST',
-      ['api', 'v1', 'queue', 'tasks', task.id, 'dispatch'],
-      {
-        body: {},
-      },
-    );
+    await local.client.call(routes.dispatchQueueTask, { params: { taskId: task.id }, body: {} });
     await ended(`queueTask/${task.id}`);
     await record(temporal, 'queue-task', `queueTask/${task.id}`);
   } finally {

@@ -4,7 +4,11 @@ import type { SupervisionVerdict } from '../../domain/supervision.js';
 import {
   cancelTaskUpdate,
   cancelUpdate,
+  deleteSessionUpdate,
   dispatchUpdate,
+  ensureStorageUpdate,
+  evictStorageUpdate,
+  refreshStorageUpdate,
   steerSignal,
   wakeSignal,
   workflowTypes,
@@ -225,6 +229,54 @@ export const scenarios: readonly Scenario[] = [
         });
         world.release();
         await harness.client.workflow.getHandle(`turn/${world.firstRunId}`).result();
+        return [];
+      });
+      return workflowId;
+    },
+  },
+  {
+    name: 'session-storage-deleted',
+    play: async (harness) => {
+      const world = new FakeWorld();
+      world.sessionRunners = ['job-1'];
+      const input = session();
+      const workflowId = `sessionStorage/${input.sessionId}`;
+      await harness.withWorkers(world.activities(), async () => {
+        const handle = await harness.client.workflow.start(workflowTypes.sessionStorage, {
+          workflowId,
+          taskQueue,
+          args: [input],
+        });
+        const updates = [
+          handle.executeUpdate(ensureStorageUpdate),
+          handle.executeUpdate(refreshStorageUpdate),
+          handle.executeUpdate(evictStorageUpdate, { args: [{ onlyIfExpired: false }] }),
+          handle.executeUpdate(deleteSessionUpdate),
+        ];
+        await Promise.all(updates);
+        await handle.result();
+        return [];
+      });
+      return workflowId;
+    },
+  },
+  {
+    name: 'storage-gc',
+    play: async (harness) => {
+      const world = new FakeWorld();
+      const owner = { tenantId: 't', projectId: 'p', isDeleted: false };
+      world.expired = {
+        toRemove: ['s-1', 's-2'].map((sessionId) => ({ sessionId, ...owner })),
+        busy: [],
+        hasMore: false,
+      };
+      const workflowId = `storageGc-${randomUUID()}`;
+      await harness.withWorkers(world.activities(), async () => {
+        await harness.client.workflow.execute(workflowTypes.storageGc, {
+          workflowId,
+          taskQueue,
+          args: [{ tenantId: null }],
+        });
         return [];
       });
       return workflowId;

@@ -2,7 +2,18 @@ import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { ApiError, ConnectionError, createApiClient, requestUrl } from '../../client/index.js';
 
-const schema = z.object({ id: z.string() });
+const data = z.object({ id: z.string() });
+const fields = z.object({ waitMs: z.string(), none: z.string() }).partial();
+const none = z.object({});
+const read = { method: 'get', path: '/x', params: none, query: none, body: z.unknown(), data };
+const write = { ...read, method: 'post' };
+const claim = {
+  ...write,
+  path: '/api/v1/runs/:runId/claim',
+  params: z.object({ runId: z.string() }),
+  query: fields,
+  body: z.object({ a: z.number() }),
+};
 const fast = { attempts: 4, baseDelayMs: 1, maxDelayMs: 2 };
 
 function client(answers: (() => Response | Promise<Response>)[]) {
@@ -51,7 +62,8 @@ describe('createApiClient', () => {
   test('unwraps the envelope and parses the data', async () => {
     const { subject, calls } = client([ok({ id: 'x', more: 1 })]);
     expect(
-      await subject.request(schema, 'POST', ['api', 'v1', 'runs', 'a/b', 'claim'], {
+      await subject.call(claim, {
+        params: { runId: 'a/b' },
         query: { waitMs: 5, none: undefined },
         body: { a: 1 },
       }),
@@ -71,7 +83,7 @@ describe('createApiClient', () => {
       },
       ok({ id: 'x' }),
     ]);
-    expect(await subject.request(schema, 'GET', ['x'], { retry: fast })).toEqual({ id: 'x' });
+    expect(await subject.call(read, {}, { retry: fast })).toEqual({ id: 'x' });
     expect(logged.map((line) => [line.attempt, line.type])).toEqual([
       [1, 'ConnectionError'],
       [2, 'ApiError'],
@@ -82,7 +94,7 @@ describe('createApiClient', () => {
 
   test('a write is sent once unless the caller says that it may be repeated', async () => {
     const { subject, calls } = client([failure(503, 'unavailable', { 'retry-after': '5' }), ok({ id: 'x' })]);
-    const error = await subject.request(schema, 'POST', ['x']).catch((caught: unknown) => caught);
+    const error = await subject.call(write, {}).catch((caught: unknown) => caught);
     expect(error).toBeInstanceOf(ApiError);
     expect(error).toMatchObject({
       status: 503,
@@ -95,20 +107,18 @@ describe('createApiClient', () => {
 
   test('a refusal is not repeated, the budget is bounded', async () => {
     const first = client([failure(409, 'fenced'), ok({ id: 'x' })]);
-    await expect(first.subject.request(schema, 'GET', ['x'], { retry: fast })).rejects.toMatchObject({
+    await expect(first.subject.call(read, {}, { retry: fast })).rejects.toMatchObject({
       failureKind: 'fenced',
     });
     const second = client([refused, refused, refused, refused, ok({ id: 'x' })]);
-    await expect(second.subject.request(schema, 'GET', ['x'], { retry: fast })).rejects.toThrow(
-      ConnectionError,
-    );
+    await expect(second.subject.call(read, {}, { retry: fast })).rejects.toThrow(ConnectionError);
     expect(second.calls).toHaveLength(4);
   });
 
   test('an answer of another shape is an error that names the field', async () => {
     const { subject } = client([ok({ id: 7 }), () => new Response('hello')]);
-    await expect(subject.request(schema, 'GET', ['x'])).rejects.toThrow('id: ');
-    await expect(subject.request(schema, 'GET', ['x'])).rejects.toMatchObject({ reason: 'invalid-answer' });
+    await expect(subject.call(read, {})).rejects.toThrow('id: ');
+    await expect(subject.call(read, {})).rejects.toMatchObject({ reason: 'invalid-answer' });
   });
 });
 

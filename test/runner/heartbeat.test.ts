@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { ApiError, ConnectionError } from '../../client/index.js';
-import { Heartbeat, selfFenceMs } from '../../runner/supervisor/heartbeat.js';
+import { Heartbeat, type Outage, selfFenceMs } from '../../runner/supervisor/heartbeat.js';
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
@@ -11,6 +11,8 @@ afterEach(() => {
 
 function heartbeat(beat: () => Promise<number>, fenceAfterMs = 10_000) {
   const fenced: string[] = [];
+  const outages: Outage[] = [];
+  const states: unknown[] = [];
   let beats = 0;
   const subject = new Heartbeat({
     beat: () => {
@@ -20,11 +22,37 @@ function heartbeat(beat: () => Promise<number>, fenceAfterMs = 10_000) {
     intervalMs: 1_000,
     fenceAfterMs,
     onFenced: (reason) => fenced.push(reason),
-    log: { warn: () => undefined },
+    onRecovered: (outage) => outages.push(outage),
+    log: { warn: (fields) => states.push(fields.state) },
   });
   subject.start();
-  return { subject, fenced, beats: () => beats };
+  return { subject, fenced, outages, states, beats: () => beats };
 }
+
+describe('a runner whose heartbeats do not get through', () => {
+  const failing = (failures: number) => {
+    let left = failures;
+    return heartbeat(() => {
+      left -= 1;
+      return left >= 0 ? Promise.reject(new ConnectionError('network', 'away')) : Promise.resolve(1_000);
+    }, 60_000);
+  };
+
+  test('is degraded from the third failure on, and says how long it was once they do', async () => {
+    const { outages, states } = failing(4);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(states).toEqual(['serving', 'serving', 'degraded', 'degraded', 'serving']);
+    expect(outages).toEqual([{ failures: 4, durationMs: expect.any(Number) as unknown }]);
+    expect(outages[0]?.durationMs).toBeGreaterThan(4_000);
+    expect(outages[0]?.durationMs).toBeLessThan(6_000);
+  });
+
+  test('twice only says nothing afterwards', async () => {
+    const { outages } = failing(2);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(outages).toEqual([]);
+  });
+});
 
 describe('a supervisor fences itself', () => {
   test('when no heartbeat succeeded for the bound', async () => {

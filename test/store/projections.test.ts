@@ -18,7 +18,12 @@ beforeAll(async () => {
 afterAll(() => postgres.stop());
 
 const newRun = async () =>
-  (await createRun(database.pool, createRunSchema.parse({ tenantId: 'acme', projectId: 'web' }), null)).id;
+  (
+    await createRun(database.pool, createRunSchema.parse({ tenantId: 'acme', projectId: 'web' }), {
+      traceparent: null,
+      key: null,
+    })
+  ).run.id;
 const append = (runId: string, epoch: number, ...events: ProducedEvent[]) =>
   withTransaction(database.pool, (tx) => appendEvents(tx, runId, epoch, events));
 const event = (type: ProducedEvent['type'], payload: JsonObject, at?: string): ProducedEvent => ({

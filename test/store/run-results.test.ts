@@ -17,10 +17,16 @@ beforeAll(async () => {
 });
 afterAll(() => postgres.stop());
 
+const unkeyed = { traceparent: null, key: null };
+
 /** A turn of a local runner that has been claimed and runs, with `events` events in its log. */
 async function runWithEvents(events: number): Promise<string> {
   const { pool } = database;
-  const run = await createRun(pool, createRunSchema.parse({ tenantId: 'acme', projectId: 'web' }), null);
+  const { run } = await createRun(
+    pool,
+    createRunSchema.parse({ tenantId: 'acme', projectId: 'web' }),
+    unkeyed,
+  );
   await pool.query(`update runs set launcher = 'process' where run_id = $1`, [run.id]);
   const { jobName } = await writeAttempt(pool, attemptSettings, run.id, 1);
   await pool.query(`update runs set status = 'running', started_at = now() where run_id = $1`, [run.id]);
@@ -115,7 +121,9 @@ describe('the result of a run', () => {
 
   it('follows a run from its creation to its end, and is then the same for ever', async () => {
     const { pool } = database;
-    const { id } = await createRun(pool, createRunSchema.parse({ tenantId: 'acme', projectId: 'web' }), null);
+    const { id } = (
+      await createRun(pool, createRunSchema.parse({ tenantId: 'acme', projectId: 'web' }), unkeyed)
+    ).run;
     const queued = runResultSchema.parse(await getRunResult(pool, id));
     expect(queued.liveness).toMatchObject({
       phase: 'queued',

@@ -1,13 +1,11 @@
-import { z } from 'zod';
-import { type AgentRequestRecord, agentRequestRecordSchema } from '../../contract/agent-requests.js';
+import type { AgentRequestRecord } from '../../contract/agent-requests.js';
+import { routes } from '../../contract/routes/index.js';
 import type { SendAnswer } from '../../contract/sessions.js';
 import { eventually, type LocalStack, sendWithRepeats } from './local-stack.js';
 
-const pageSchema = z.object({ items: z.array(agentRequestRecordSchema) });
-
 /** All that the agent asked in a run, in order. */
 export async function requestsOf(local: LocalStack, runId: string): Promise<AgentRequestRecord[]> {
-  const page = await local.client.request(pageSchema, 'GET', ['api', 'v1', 'runs', runId, 'requests']);
+  const page = await local.client.call(routes.listRunRequests, { params: { runId } });
   return page.items;
 }
 

@@ -2,23 +2,31 @@ import { generateKeyPairSync } from 'node:crypto';
 import { z } from 'zod';
 import { createApp } from '../../api/app.js';
 import { Authenticator } from '../../api/auth.js';
+import { ApiTokens } from '../../api/auth-tokens.js';
 import type { ApiDeps } from '../../api/deps.js';
+import { ApiMetrics } from '../../api/metrics.js';
+import { createGuessLimit, createRateLimits } from '../../api/rate-limit.js';
 import { serve } from '../../api/serve.js';
+import { ContractSpans } from '../../api/spans.js';
 import type { WorkflowGateway } from '../../api/workflow-gateway.js';
 import type { DriverCapabilities } from '../../contract/runners.js';
-import type { ApiTokenSetting } from '../../infra/config/api-config.js';
-import { createLogger } from '../../infra/telemetry/logger.js';
+import type { ApiTokenSetting, ClearApiToken } from '../../infra/config/tokens-file.js';
+import type { OidcIssuer } from '../../infra/oidc/oidc-issuer.js';
+import { createLogger, type Logger } from '../../infra/telemetry/logger.js';
+import { createRedactor } from '../../infra/telemetry/redaction.js';
 import { RunnerTokens } from '../../infra/tokens/runner-tokens.js';
 import { acceptMessage } from '../../store/accept-message.js';
+import { adoptLauncher } from '../../store/adopt-launcher.js';
 import type { AttemptSettings } from '../../store/attempts.js';
 import { Listener } from '../../store/listener.js';
 import { Notifier } from '../../store/notifier.js';
 import type { Pool } from '../../store/pool.js';
 import { requestCancel } from '../../store/turn-steps.js';
+import { fakeStorageGateway } from './fake-storage.js';
 import type { TestDatabase } from './postgres.js';
 
 export const adminToken = 'agr_admin_0123456789abcdef';
-export const apiTokens: readonly ApiTokenSetting[] = [
+export const apiTokens: readonly ClearApiToken[] = [
   { name: 'admin', token: adminToken, scopes: ['admin'], tenantId: undefined },
   { name: 'reader', token: 'agr_reader_0123456789abcdef', scopes: ['read'], tenantId: undefined },
   { name: 'acme', token: 'agr_acme_0123456789abcdef', scopes: ['operate'], tenantId: 'acme' },
@@ -59,12 +67,14 @@ export function fakeGateway(pool: Pool): WorkflowGateway {
       last = accepted.catch(() => undefined);
       return (await accepted).decision;
     },
+    launch: (_session, runId) => adoptLauncher(pool, attemptSettings, runId),
     cancelRun: async (runId, { reason, deadlineMs }) => {
       const found = await pool.query('select 1 from attempts where run_id = $1', [runId]);
       return found.rows.length === 0
         ? 'no-workflow'
         : { runId, ...(await requestCancel(pool, runId, reason, deadlineMs ?? null)) };
     },
+    ...fakeStorageGateway(pool),
     startQueueTask: () => Promise.resolve(),
     cancelTask: ({ taskId }) => Promise.resolve({ taskId, state: 'cancelled', requested: true, runId: null }),
     dispatch: (task) => Promise.resolve({ taskId: task.taskId, runId: '', commandId: '' }),
@@ -107,28 +117,67 @@ export interface CallOptions {
 
 export async function startApi(
   database: TestDatabase,
-  overrides: { gateway?: WorkflowGateway; apiTokens?: readonly ApiTokenSetting[]; pathPrefix?: string } = {},
+  overrides: {
+    gateway?: WorkflowGateway;
+    apiTokens?: readonly ApiTokenSetting[];
+    pathPrefix?: string;
+    logger?: Logger;
+    pool?: Pool;
+    requestTimeoutMs?: number;
+    publicUrl?: string;
+    tokensFile?: string;
+    oidc?: OidcIssuer;
+    rateLimitPerMinute?: number;
+    unknownTokensPerMinute?: number;
+    trustedProxies?: number;
+    onDoubledPrefix?: ApiDeps['onDoubledPrefix'];
+  } = {},
 ): Promise<TestApi> {
-  const logger = createLogger({ name: 'test-api', level: 'silent' });
+  const logger = overrides.logger ?? createLogger({ name: 'test-api', level: 'silent' });
   const runnerTokens = await RunnerTokens.fromJwks(newKeySet('test-1'));
   const listener = new Listener(database.url, logger);
   const notifier = new Notifier(database.pool, logger);
   const stopping = new AbortController();
+  const metrics = new ApiMetrics();
+  metrics.measure({ pool: overrides.pool ?? database.pool, listener });
   const deps: ApiDeps = {
-    pool: database.pool,
+    pool: overrides.pool ?? database.pool,
     listener,
     notifier,
     runnerTokens,
-    authenticator: new Authenticator(overrides.apiTokens ?? apiTokens, runnerTokens),
+    authenticator: new Authenticator({
+      apiTokens: new ApiTokens({
+        fixed: overrides.apiTokens ?? apiTokens,
+        path: overrides.tokensFile,
+        logger,
+      }),
+      runnerTokens,
+      oidc: overrides.oidc,
+      guesses: createGuessLimit(overrides.unknownTokensPerMinute ?? 0),
+    }),
+    rateLimits: createRateLimits(overrides.rateLimitPerMinute ?? 0),
     gateway: overrides.gateway ?? fakeGateway(database.pool),
     logger,
+    metrics,
+    redactor: createRedactor(),
+    spans: new ContractSpans({
+      redactor: createRedactor(),
+      onFailure: metrics.process.onTelemetryFailure,
+    }),
     sourceCommit: 'test',
     pathPrefix: overrides.pathPrefix ?? '',
+    trustedProxies: overrides.trustedProxies ?? 0,
+    publicUrl: overrides.publicUrl,
+    ...(overrides.onDoubledPrefix === undefined ? {} : { onDoubledPrefix: overrides.onDoubledPrefix }),
     stopping: stopping.signal,
     checkAnswers: true,
   };
   listener.start();
-  const serving = await serve(createApp(deps), { host: '127.0.0.1', port: 0 });
+  const serving = await serve(createApp(deps), {
+    host: '127.0.0.1',
+    port: 0,
+    ...(overrides.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: overrides.requestTimeoutMs }),
+  });
   const url = `http://127.0.0.1:${serving.port}`;
   const call = (method: string, path: string, options: CallOptions = {}) =>
     request(url, method, path, options);

@@ -17,7 +17,12 @@ const arrows: Record<Room, Arrows> = {
   workflows: {
     values: ['domain'],
     types: ['contract', 'activities'],
-    packages: ['@temporalio/workflow', '@temporalio/common', '@temporalio/interceptors-opentelemetry-v2'],
+    packages: [
+      '@opentelemetry/api',
+      '@temporalio/workflow',
+      '@temporalio/common',
+      '@temporalio/interceptors-opentelemetry-v2',
+    ],
   },
   activities: { values: ['contract', 'domain', 'store', 'infra', 'workflows/messages.ts'] },
   infra: { values: ['contract', 'domain'], types: ['workflows/messages.ts'] },

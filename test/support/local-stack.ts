@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import pg from 'pg';
-import { z } from 'zod';
 import { readStackFile } from '../../cli/stack/stack-file.js';
 import { type Stack, startStack } from '../../cli/stack/start-stack.js';
 import { watchSession } from '../../cli/watch-session.js';
-import { type ApiClient, createApiClient, isRetryable } from '../../client/index.js';
+import { type ApiClient, createApiClient, isRetryable, RawBody } from '../../client/index.js';
 import type { RunEvent } from '../../contract/events.js';
-import { type RunRecord, type RunResult, runRecordSchema, runResultSchema } from '../../contract/runs.js';
-import { type SendAnswer, sendAnswerSchema, sessionRecordSchema } from '../../contract/sessions.js';
+import { routes } from '../../contract/routes/index.js';
+import type { RunRecord, RunResult } from '../../contract/runs.js';
+import type { SendAnswer } from '../../contract/sessions.js';
 import { readStackConfig, type StackConfig } from '../../infra/config/stack-config.js';
 import { makeDataFolder } from './data-folder.js';
 
@@ -29,6 +29,8 @@ export interface LocalStackSettings {
   readonly runnerIdleTimeoutMs?: number;
   /** A scripted model server that the test runs itself, and the key that it is to be given. */
   readonly provider?: { readonly key: string; readonly url: string };
+  /** Variables of the API and the worker. */
+  readonly variables?: Readonly<Record<string, string>>;
 }
 
 /** In a new folder on free ports; or in a given one, on the ports that it had before. */
@@ -66,7 +68,7 @@ export async function startLocalStack(
   };
 }
 
-function stackConfig({ runnerIdleTimeoutMs, provider }: LocalStackSettings): StackConfig {
+function stackConfig({ runnerIdleTimeoutMs, provider, variables }: LocalStackSettings): StackConfig {
   const config = readStackConfig();
   return {
     ...config,
@@ -75,6 +77,7 @@ function stackConfig({ runnerIdleTimeoutMs, provider }: LocalStackSettings): Sta
       : { provider: { key: provider.key, baseUrl: `${provider.url}/v1`, model: 'scripted-1' } }),
     passedOn: {
       ...config.passedOn,
+      ...variables,
       ...(runnerIdleTimeoutMs === undefined
         ? {}
         : { AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: String(runnerIdleTimeoutMs) }),
@@ -82,25 +85,26 @@ function stackConfig({ runnerIdleTimeoutMs, provider }: LocalStackSettings): Sta
   };
 }
 
-const createdSchema = z.object({ session: sessionRecordSchema });
-
 /** Creates a session and answers its id. */
 export async function createSession(local: LocalStack, body: Record<string, unknown> = {}): Promise<string> {
-  const created = await local.client.request(createdSchema, 'POST', ['api', 'v1', 'sessions'], {
-    body: { tenantId: 'test', projectId: 'test', ...body },
+  const created = await local.client.call(routes.createSession, {
+    body: RawBody.json({ tenantId: 'test', projectId: 'test', ...body }),
   });
   return created.session.sessionId;
 }
 
-export function send(
+export async function send(
   local: LocalStack,
   sessionId: string,
   prompt: string,
   over: Record<string, unknown> = {},
 ): Promise<SendAnswer> {
-  return local.client.request(sendAnswerSchema, 'POST', ['api', 'v1', 'sessions', sessionId, 'send'], {
-    body: { prompt, ...over },
+  const answer = await local.client.call(routes.send, {
+    params: { sessionId },
+    body: RawBody.json({ prompt, ...over }),
   });
+  if (answer.dryRun) throw new Error('the API answered a plan to a message');
+  return answer;
 }
 
 /** As {@link send}; while the answer is 503 it is repeated with its key, as a client does whose worker or Temporal is just coming back. */
@@ -122,11 +126,11 @@ export function sendWithRepeats(
 }
 
 export function getRun(local: LocalStack, runId: string): Promise<RunRecord> {
-  return local.client.request(runRecordSchema, 'GET', ['api', 'v1', 'runs', runId]);
+  return local.client.call(routes.getRun, { params: { runId } });
 }
 
 export function getResult(local: LocalStack, runId: string): Promise<RunResult> {
-  return local.client.request(runResultSchema, 'GET', ['api', 'v1', 'runs', runId, 'result']);
+  return local.client.call(routes.getRunResult, { params: { runId } });
 }
 
 /** Watches a run to its end; every event once, in order. */

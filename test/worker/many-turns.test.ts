@@ -6,9 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RunnerActivities, SuperviseActivities } from '../../activities/index.js';
 import { createRecordActivities } from '../../activities/records.js';
 import { createRunnerActivities } from '../../activities/runners.js';
+import { createStorageActivities } from '../../activities/storage.js';
 import { createSuperviseActivities } from '../../activities/supervise-runner.js';
 import { mainTaskQueue, searchAttributeNames, turnWorkflowId } from '../../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../../infra/launchers/launcher.js';
+import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { startTracing } from '../../infra/telemetry/tracing.js';
 import { Listener } from '../../store/listener.js';
@@ -17,6 +19,7 @@ import { createPool, type Pool } from '../../store/pool.js';
 import { bundleWorkflows } from '../../worker/bundle-workflows.js';
 import { createWorkers } from '../../worker/workers.js';
 import { cancelUpdate, workflowTypes } from '../../workflows/messages.js';
+import { storageDataDir } from '../support/fake-storage.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import {
   claimTurn,
@@ -95,6 +98,11 @@ beforeAll(async () => {
     superviseSlots,
     records: createRecordActivities({ pool, notifier, settings: turnSettings }),
     runners,
+    storage: createStorageActivities({
+      pool,
+      storage: new DirectoryStorage(storageDataDir()),
+      client: temporal.client,
+    }),
     supervise: countWatched(createSuperviseActivities({ pool: countBatches(pool), listener, launcher })),
   });
   running = Promise.all(workers.map((worker) => worker.run()));

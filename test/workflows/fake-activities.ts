@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type {
   RecordActivities,
   RunnerActivities,
+  StorageActivities,
   SuperviseActivities,
   SupervisedAttempt,
 } from '../../activities/index.js';
@@ -9,9 +10,10 @@ import type { RetryFacts } from '../../domain/retry-decision.js';
 import type { SendDecision } from '../../domain/send-plan.js';
 import type { SupervisionVerdict } from '../../domain/supervision.js';
 import type { EndedAttempt, ParkLook } from '../../store/attempt-ends.js';
+import type { ExpiredSessions } from '../../store/session-storage.js';
 import type { WrittenAttempt } from '../../store/turn-steps.js';
 
-export type AllActivities = RecordActivities & RunnerActivities & SuperviseActivities;
+export type AllActivities = RecordActivities & RunnerActivities & StorageActivities & SuperviseActivities;
 
 const hourMs = 3_600_000;
 
@@ -25,6 +27,11 @@ export class FakeWorld {
   active: string | null = null;
   queued: string[] = [];
   cancelRequested = false;
+  /** Runners of the session that are not known to be gone. */
+  sessionRunners: string[] = [];
+  expired: ExpiredSessions = { toRemove: [], busy: [], hasMore: false };
+  /** A launcher was given to the attempt that waits for one. */
+  isGivenLauncher = false;
   currentEpoch = 1;
   /** Replaces single facts for the decision about another attempt. */
   facts: Partial<RetryFacts> = {};
@@ -76,6 +83,12 @@ export class FakeWorld {
           launcher: 'process',
           first: null,
         };
+      },
+      adoptLauncher: async ({ runId }) => {
+        note(`adoptLauncher ${runId}`);
+        this.isGivenLauncher = true;
+        this.release();
+        return { kind: 'job', jobId: 'job_1' };
       },
       nextTurn: async () => {
         this.active ??= this.queued.shift() ?? null;
@@ -140,19 +153,38 @@ export class FakeWorld {
         this.ended.set(taskId, 'cancelled');
         return { state: 'cancelled', terminal: true, requested: true, runId: null };
       },
+      beginEviction: async ({ onlyIfExpired }) => {
+        note(`beginEviction${onlyIfExpired ? ' if expired' : ''}`);
+        return { jobNames: this.sessionRunners };
+      },
+      beginDeletion: async () => {
+        note('beginDeletion');
+        return { jobNames: this.sessionRunners };
+      },
+      ensureStorage: async () => note('ensureStorage'),
+      measureStorage: async () => note('measureStorage'),
+      removeStorage: async () => note('removeStorage'),
+      deleteSessionRows: async () => note('deleteSessionRows'),
+      listExpiredSessions: async () => this.expired,
+      collectSession: async ({ sessionId }) => {
+        note(`collectSession ${sessionId}`);
+        return { outcome: 'deleted', reason: '' };
+      },
       launchRunner: async ({ epoch }) => note(`launchRunner ${epoch}`),
       stopRunner: async ({ jobName }) => note(`stopRunner ${jobName}`),
       announceTurnEnd: async ({ runId }) => note(`announceTurnEnd ${runId}`),
       sendToSession: async ({ commandId }) => note(`sendToSession ${commandId}`),
       cancelRun: async ({ runId }) => note(`cancelRun ${runId}`),
-      superviseRunner: async ({ epoch }): Promise<SupervisedAttempt> => {
-        note(`superviseRunner ${epoch}`);
+      superviseRunner: async ({ epoch, launcher }): Promise<SupervisedAttempt> => {
+        note(`superviseRunner ${epoch}${launcher === 'external' ? ' external' : ''}`);
         const verdict = this.verdicts.shift();
         if (verdict === undefined) {
           await new Promise<void>((resolve) => {
             this.release = resolve;
           });
         }
+        if (launcher === 'external' && this.isGivenLauncher)
+          return { verdict: { kind: 'launcher-given', launcher: 'process' }, cancelRequested: false };
         return {
           verdict: verdict ?? { kind: 'outcome', outcome: { terminalStatus: 'completed' } },
           cancelRequested: this.cancelRequested,

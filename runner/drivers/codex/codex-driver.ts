@@ -1,10 +1,10 @@
 import { errorLine, pause } from '../../../client/index.js';
 import type { AgentRequestResolution } from '../../../contract/agent-requests.js';
+import { backendCapabilities } from '../../../contract/backends.js';
 import type { CommandPayload } from '../../../contract/commands.js';
 import type { ProducedEvent } from '../../../contract/events.js';
 import type { ApprovalPolicy } from '../../../contract/execution-policy.js';
 import type { AgentDriver, DriverContext, OpenedThread, SteerAnswer, TurnEnd } from '../driver.js';
-import { codexCapabilities } from './codex-capabilities.js';
 import { findTurn, readThreadHistory } from './codex-history.js';
 import { codexInput } from './codex-input.js';
 import { CodexNotifications } from './codex-notifications.js';
@@ -33,7 +33,7 @@ const recordTimeoutMs = 5_000;
 
 /** Drives `codex app-server` over stdio (agents.md 2.1). One process for the runner's life, one thread, turn after turn. */
 export class CodexDriver implements AgentDriver {
-  readonly capabilities = codexCapabilities;
+  readonly capabilities = backendCapabilities.codex;
   readonly #context: DriverContext;
   readonly #codex: CodexProcess;
   readonly #timings: WatchdogTimings;

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { pause } from '../../../client/index.js';
+import { backendCapabilities } from '../../../contract/backends.js';
 import { type CommandPayload, payloadText } from '../../../contract/commands.js';
-import type { DriverCapabilities } from '../../../contract/runners.js';
 import type { AgentProcess, ProcessExit } from '../agent-processes.js';
 import { maxOutputBytes, tail } from '../bounded-text.js';
 import type { AgentDriver, DriverContext, OpenedThread, SteerAnswer } from '../driver.js';
@@ -21,19 +21,9 @@ interface RunningCommand {
   outputBytes: number;
 }
 
-export const commandCapabilities: DriverCapabilities = {
-  steer: false,
-  interrupt: true,
-  resume: 'none',
-  approvals: false,
-  usage: 'none',
-  messageIds: false,
-  diff: false,
-};
-
 /** Runs the prompt of a turn as a shell command in the workspace: the second driver, and the simplest possible agent. */
 export class CommandDriver implements AgentDriver {
-  readonly capabilities = commandCapabilities;
+  readonly capabilities = backendCapabilities.command;
   readonly #context: DriverContext;
   #started = false;
   #threadId: string | undefined;

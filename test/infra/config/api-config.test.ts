@@ -36,6 +36,28 @@ describe('the settings of the API', () => {
     expect(apiTokens).toEqual([{ name: 'default', token: 'agr_x', scopes: ['admin'], tenantId: undefined }]);
   });
 
+  it('count a file of tokens and an issuer as asking for a token', () => {
+    const outside = { ...needed, AGENTRUN_API_HOST: '0.0.0.0' };
+    const issuer = { AGENTRUN_OIDC_ISSUER: 'https://id.example/', AGENTRUN_OIDC_AUDIENCE: 'agentrun' };
+    expect(readApiConfig({ ...outside, AGENTRUN_API_TOKENS_FILE: '/etc/tokens.json' }).apiTokensFile).toBe(
+      '/etc/tokens.json',
+    );
+    // The issuer is compared to the letter: its slash stays.
+    expect(readApiConfig({ ...outside, ...issuer }).oidc).toEqual({
+      issuer: 'https://id.example/',
+      audience: 'agentrun',
+      scopeClaim: 'scope',
+      tenantClaim: undefined,
+    });
+    expect(() => readApiConfig({ ...outside, AGENTRUN_OIDC_ISSUER: 'https://id.example' })).toThrow(
+      /AGENTRUN_OIDC_AUDIENCE: is not set/,
+    );
+    for (const wrong of ['http://id.example', 'ftp://id.example', 'id.example', 'https://u:p@id.example'])
+      expect(() => readApiConfig({ ...needed, ...issuer, AGENTRUN_OIDC_ISSUER: wrong })).toThrow(
+        /AGENTRUN_OIDC_ISSUER/,
+      );
+  });
+
   it('name every wrong variable, not its value', () => {
     const read = () =>
       readApiConfig({

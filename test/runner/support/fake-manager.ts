@@ -13,6 +13,7 @@ import {
   type Resume,
   registerSchema,
 } from '../../../contract/runners.js';
+import type { Whoami } from '../../../contract/system.js';
 import { uuidv7Bytes } from './uuid-bytes.js';
 
 /** What is special about a run that a test adds. */
@@ -64,6 +65,8 @@ export class FakeManager {
   gateway: number | null = null;
   /** Run tokens below this number are answered 401. */
   firstGoodRunToken = 0;
+  /** The launch token is answered 401. */
+  refusesLaunchToken = false;
   /** What the runner is told after an outcome. */
   runnerState: 'idle' | 'closing' = 'idle';
   /** Events are not taken: 503. */
@@ -250,12 +253,29 @@ export class FakeManager {
     return undefined;
   }
 
+  #whoami() {
+    if (this.refusesLaunchToken)
+      return { status: 401, failureKind: 'unauthorized', message: 'the key is not known', details: {} };
+    const launch: Whoami = {
+      kind: 'launch',
+      name: null,
+      scopes: [],
+      tenantId: null,
+      runId: null,
+      epoch: null,
+      runnerId: null,
+      installationId: 'test',
+    };
+    return { data: launch };
+  }
+
   async #route(
     route: string,
     url: URL,
     body: string,
     gone: Promise<void>,
   ): Promise<{ data: unknown } | { status: number; failureKind: string; message: string; details: object }> {
+    if (route === 'GET /base/api/v1/whoami') return this.#whoami();
     const [, resource, id, action, requestId] =
       /^[A-Z]+ \/base\/api\/v1\/([a-z]+)\/([^/]+)(?:\/([a-z]+)(?:\/([^/]+?)(?:\/expire)?)?)?$/.exec(route) ??
       [];
@@ -462,6 +482,7 @@ function fakeAssignment(runId: string, options: FakeRunOptions): Assignment {
     commands: [],
     resume: options.resume ?? null,
     grants: options.grants ?? [],
+    traceparent: null,
   };
 }
 

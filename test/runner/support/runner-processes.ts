@@ -67,6 +67,7 @@ export function startRunner(options: {
     sessionId: 'session',
     backendProfile: options.backendProfile,
     managerUrl: options.managerUrl,
+    managerUrlVariable: 'AGENTRUN_INTERNAL_MGR_URL',
     launchToken,
     agentHostSocket: socket,
     workspaceDirectory: workspace,
@@ -74,6 +75,8 @@ export function startRunner(options: {
     supervisorDirectory,
     provider: { baseUrl: options.providerUrl, model: 'gpt-5-codex', keyFile },
     leaseMs: 3_000,
+    traceparent: null,
+    telemetry: { otlpEndpoint: null },
   };
   writeFileSync(launchFile, JSON.stringify(spec), { mode: 0o600 });
   chmodSync(launchFile, 0o600);
@@ -92,6 +95,7 @@ export function startRunner(options: {
   const supervisor = start('supervisor', {
     AGENTRUN_LAUNCH_FILE: launchFile,
     AGENTRUN_PID_FILE: join(directory, 'supervisor.json'),
+    AGENTRUN_EXIT_REASON_FILE: join(directory, 'exit-reason.json'),
   });
   let log = '';
   for (const stream of [supervisor.stdout, supervisor.stderr, agentHost.stdout, agentHost.stderr]) {

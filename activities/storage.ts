@@ -1,0 +1,121 @@
+import { Context } from '@temporalio/activity';
+import { type Client, WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { mainTaskQueue, sessionStorageWorkflowId } from '../domain/workflow-ids.js';
+import type { SessionStorage } from '../infra/storage/session-storage.js';
+import { deleteSessionStep } from '../store/delete-session.js';
+import type { Pool } from '../store/pool.js';
+import {
+  type ExpiredSession,
+  isToBeRemoved,
+  listExpiredSessions,
+  noteStorageBound,
+  noteStorageMeasured,
+  noteStorageRemoved,
+  requireStorage,
+} from '../store/session-storage.js';
+import {
+  type CollectedSession,
+  deleteSessionUpdate,
+  evictStorageUpdate,
+  type RemovalAnswer,
+  type SessionStorageInput,
+  sessionAttributes,
+  workflowTypes,
+} from '../workflows/messages.js';
+import { finalErrors } from './final-errors.js';
+import type { StorageActivities } from './index.js';
+import { heartbeating } from './runners.js';
+
+export interface StorageDependencies {
+  readonly pool: Pool;
+  readonly storage: SessionStorage;
+  readonly client: Client;
+}
+
+/** The files of sessions, and the rows of deleted ones. Who may do what was decided before, under the session's lock. */
+export function createStorageActivities({ pool, storage, client }: StorageDependencies): StorageActivities {
+  return {
+    ensureStorage: ({ sessionId }) =>
+      finalErrors('ensureStorage', async () => {
+        await requireStorage(pool, sessionId);
+        await storage.ensure(sessionId);
+        await noteStorageBound(pool, sessionId);
+      }),
+
+    measureStorage: ({ sessionId }) =>
+      finalErrors('measureStorage', async () => {
+        await requireStorage(pool, sessionId);
+        const measured = await storage.measure(sessionId);
+        if (!measured.isComplete || (measured.phase === 'Bound' && measured.sha256 === null))
+          Context.current().log.warn('the look at a storage was cut off', {
+            sessionId,
+            sizeBytes: measured.sizeBytes,
+            filesCount: measured.filesCount,
+            isComplete: measured.isComplete,
+          });
+        await noteStorageMeasured(pool, sessionId, measured);
+      }),
+
+    removeStorage: async ({ sessionId }) => {
+      // A step that stood still may go on when the id belongs to a new session.
+      if (!(await isToBeRemoved(pool, sessionId))) return;
+      await heartbeating(`removing the files of ${sessionId}`, () => storage.remove(sessionId));
+      await noteStorageRemoved(pool, sessionId);
+    },
+
+    deleteSessionRows: async ({ sessionId }) => {
+      await heartbeating(`deleting the rows of ${sessionId}`, async () => {
+        while ((await deleteSessionStep(pool, sessionId)) === 'more')
+          Context.current().cancellationSignal.throwIfAborted();
+      });
+    },
+
+    listExpiredSessions: (given) =>
+      finalErrors('listExpiredSessions', () => listExpiredSessions(pool, given)),
+
+    collectSession: (session) => collectSession(client, session),
+  };
+}
+
+async function collectSession(client: Client, session: ExpiredSession): Promise<CollectedSession> {
+  try {
+    const { removed } = await removeBy(client, session);
+    return removed
+      ? { outcome: 'deleted', reason: '' }
+      : { outcome: 'kept', reason: 'its removal has begun and goes on' };
+  } catch (error) {
+    const failure = updateFailure(error);
+    if (failure?.type === 'AcceptedUpdateCompletedWorkflow' || failure === undefined) throw error;
+    const isDecided = ['session-busy', 'conflict', 'not-found'].includes(failure.type ?? '');
+    return { outcome: isDecided ? 'kept' : 'failed', reason: failure.message };
+  }
+}
+
+function removeBy(client: Client, session: ExpiredSession): Promise<RemovalAnswer> {
+  const { sessionId, tenantId, projectId, isDeleted } = session;
+  const input: SessionStorageInput = { sessionId, tenantId, projectId };
+  const startWorkflowOperation = new WithStartWorkflowOperation(workflowTypes.sessionStorage, {
+    workflowId: sessionStorageWorkflowId(sessionId),
+    taskQueue: mainTaskQueue,
+    args: [input],
+    workflowIdConflictPolicy: 'USE_EXISTING',
+    typedSearchAttributes: sessionAttributes(input),
+    staticSummary: `storage of session ${sessionId}`,
+  });
+  return isDeleted
+    ? client.workflow.executeUpdateWithStart(deleteSessionUpdate, { args: [], startWorkflowOperation })
+    : client.workflow.executeUpdateWithStart(evictStorageUpdate, {
+        args: [{ onlyIfExpired: true }],
+        startWorkflowOperation,
+      });
+}
+
+/** What the session's workflow refused the removal with; undefined when it could not be asked. */
+function updateFailure(error: unknown): ApplicationFailure | undefined {
+  if (!(error instanceof WorkflowUpdateFailedError)) return undefined;
+  for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof ApplicationFailure) return cause;
+  }
+  return undefined;
+}

@@ -1,0 +1,25 @@
+import { archiveSession, unarchiveSession } from '../../store/archive-session.js';
+import { findSessionToDelete } from '../../store/session-storage.js';
+import type { ApiDeps } from '../deps.js';
+import { implement, type Route } from '../route.js';
+import { tenantOf } from '../tenancy.js';
+
+/** Putting a session aside, taking it back, deleting it (ours; docs/adr/0017). */
+export function sessionLifeRoutes(deps: ApiDeps): Route[] {
+  const { pool, gateway, notifier } = deps;
+  return [
+    implement('archiveSession', async ({ params: { sessionId }, caller }) => {
+      const { session, closingJobs } = await archiveSession(pool, sessionId, tenantOf(caller));
+      // An idle runner has its question pending: it is told at once.
+      for (const jobName of closingJobs) notifier.notify('agentrun_runner', jobName);
+      return session;
+    }),
+    implement('unarchiveSession', ({ params: { sessionId }, caller }) =>
+      unarchiveSession(pool, sessionId, tenantOf(caller)),
+    ),
+    implement('deleteSession', async ({ params: { sessionId }, caller }) => {
+      await gateway.deleteSession(await findSessionToDelete(pool, sessionId, tenantOf(caller)));
+      return { action: 'session-deleted', sessionId, valuesPrinted: false };
+    }),
+  ];
+}

@@ -1,0 +1,98 @@
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { type CheckResult, checkResultSchema } from '../../contract/doctor.js';
+import { childEnvironment } from '../../infra/config/child-environment.js';
+import { packageRoot } from '../../infra/config/package-root.js';
+import { settingsOf } from '../../infra/config/settings-index.js';
+import { readStackConfig } from '../../infra/config/stack-config.js';
+import type { Command } from '../stack/child-process.js';
+import { apiChild, type StackAddresses, workerChild } from '../stack/own-programs.js';
+import { chooseProvider } from '../stack/provider-choice.js';
+import { localStackState } from '../stack/stack-file.js';
+import { stackPaths } from '../stack/stack-paths.js';
+
+/** Checks are bounded by 3 s and run side by side; the rest is for the start of a program. */
+const programLimitMs = 15_000;
+const longestOutput = 200_000;
+
+type Program = 'api' | 'worker';
+
+/**
+ * The programs to ask, with the settings that they run with: those of the local stack of the data folder, whether it runs or not, else those of the
+ * environment, as in a container.
+ */
+export function programsToCheck(): { readonly program: Program; readonly command: Command }[] {
+  const config = readStackConfig();
+  const state = localStackState(config.dataDir);
+  if (state.kind === 'never-started' || state.kind === 'starting') {
+    return (['api', 'worker'] as const).map((program) => ({
+      program,
+      command: {
+        file: process.execPath,
+        args: [join(packageRoot(), 'dist', program, 'main.js')],
+        env: childEnvironment(settingsOf(program)),
+        cwd: process.cwd(),
+      },
+    }));
+  }
+  const { stack } = state;
+  const paths = stackPaths(config.dataDir);
+  const provider = chooseProvider(config.provider);
+  const addresses: StackAddresses = {
+    apiUrl: stack.apiUrl,
+    apiPort: stack.ports.api,
+    temporalAddress: stack.temporalAddress,
+    providerBaseUrl:
+      provider.kind === 'provider' ? provider.baseUrl : `${stack.scriptedUrl ?? 'http://127.0.0.1'}/v1`,
+  };
+  return [
+    { program: 'api', command: apiChild(paths, addresses, config.passedOn).command },
+    { program: 'worker', command: workerChild(paths, addresses, provider, config.passedOn).command },
+  ];
+}
+
+/** Starts a program with `--check` and reads what it prints. One that ends otherwise is a result too. */
+export async function checkProgram(program: Program, command: Command): Promise<CheckResult[]> {
+  const child = spawn(command.file, [...command.args, '--check'], {
+    env: { ...command.env },
+    ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: programLimitMs,
+    killSignal: 'SIGKILL',
+  });
+  const output = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text: string) => {
+      output[name] = (output[name] + text).slice(0, longestOutput);
+    });
+  }
+  const ended = await new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+  const results = parseResults(output.stdout);
+  if (results.length > 0) return results;
+  const lastLine = output.stderr.trim().split('\n').at(-1) ?? '';
+  return [
+    {
+      program,
+      name: 'start',
+      ok: false,
+      severity: 'error',
+      message: `${program} --check did not say anything (${ended})${lastLine === '' ? '' : `: ${lastLine}`}`,
+      cure: 'see what the program says when it is started by itself',
+      variable: null,
+    },
+  ];
+}
+
+/** The results among the lines of a program; lines of others, such as warnings of Node, are left out. */
+export function parseResults(stdout: string): CheckResult[] {
+  return stdout.split('\n').flatMap((line) => {
+    try {
+      return [checkResultSchema.parse(JSON.parse(line))];
+    } catch {
+      return [];
+    }
+  });
+}

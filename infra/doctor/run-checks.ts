@@ -1,0 +1,100 @@
+import type { Check, CheckFinding, CheckResult } from '../../contract/doctor.js';
+import type { ConfigurationError } from '../config/read-env.js';
+import { type StartWarning, startWarnings } from '../config/start-warnings.js';
+import { describeError } from '../telemetry/logger.js';
+import type { Redactor } from '../telemetry/redaction.js';
+
+/** No check takes longer; they run side by side. */
+const checkLimitMs = 3_000;
+
+/** Runs checks side by side, each bounded, in their order. A check that throws or does not end has failed. */
+export function runChecks(
+  program: CheckResult['program'],
+  checks: readonly Check[],
+  redactor: Redactor,
+): Promise<CheckResult[]> {
+  return Promise.all(
+    checks.map(async (check) => {
+      const found = await bounded(check);
+      return found.ok
+        ? { ...fine(program, check.name), message: redactor.text(found.message) }
+        : {
+            program,
+            name: check.name,
+            ok: false,
+            severity: found.severity ?? 'error',
+            message: redactor.text(found.message),
+            cure: found.cure,
+            variable: found.variable ?? check.variable,
+          };
+    }),
+  );
+}
+
+/** The lines of a program that cannot even read its settings. */
+export function wrongConfiguration(
+  program: CheckResult['program'],
+  error: ConfigurationError,
+): CheckResult[] {
+  return error.problems.map(({ variable, expected }) => ({
+    program,
+    name: 'settings',
+    ok: false,
+    severity: 'error',
+    message: `${variable}: ${expected}`,
+    cure: `correct ${variable}`,
+    variable,
+  }));
+}
+
+/** The lines about settings that could be read: all well, or what has no effect. */
+export function settingsLines(
+  program: CheckResult['program'],
+  warnings: readonly StartWarning[] = startWarnings(),
+): CheckResult[] {
+  if (warnings.length === 0) return [{ ...fine(program, 'settings'), message: 'can be read' }];
+  return warnings.map(({ variable, message }) => ({
+    program,
+    name: 'settings',
+    ok: false,
+    severity: 'warning',
+    message: `${variable}: ${message}`,
+    cure: `correct or remove ${variable}`,
+    variable,
+  }));
+}
+
+/** Prints results as JSON lines on stdout and answers the exit code: 1 when something is wrong that is no mere warning. */
+export function printResults(results: readonly CheckResult[]): number {
+  for (const result of results) process.stdout.write(`${JSON.stringify(result)}\n`);
+  return results.some(({ ok, severity }) => !ok && severity === 'error') ? 1 : 0;
+}
+
+const fine = (program: CheckResult['program'], name: string) => ({
+  program,
+  name,
+  ok: true,
+  severity: 'error' as const,
+  cure: null,
+  variable: null,
+});
+
+async function bounded(check: Check): Promise<CheckFinding> {
+  const limit = new AbortController();
+  const failed = (message: string): CheckFinding => ({ ok: false, message, cure: check.cure });
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<CheckFinding>((resolve) => {
+    timer = setTimeout(() => {
+      limit.abort();
+      resolve(failed(`no answer within ${checkLimitMs} ms`));
+    }, checkLimitMs);
+  });
+  const looked = Promise.resolve()
+    .then(() => check.look(limit.signal))
+    .catch((error: unknown) => failed(describeError(error)));
+  try {
+    return await Promise.race([looked, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

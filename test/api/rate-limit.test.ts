@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { apiTokens, startApi, type TestApi } from '../support/api.js';
+import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { messageLines, postEvents, startTurn } from '../support/turns.js';
+
+let postgres: TestPostgres;
+let database: TestDatabase;
+const apis: TestApi[] = [];
+beforeAll(async () => {
+  postgres = await startPostgres();
+  database = await postgres.newDatabase();
+});
+afterAll(async () => {
+  await Promise.all(apis.map((api) => api.stop()));
+  await postgres.stop();
+});
+
+async function start(overrides: Parameters<typeof startApi>[1]): Promise<TestApi> {
+  const api = await startApi(database, overrides);
+  apis.push(api);
+  return api;
+}
+
+const look = (api: TestApi, more: Parameters<TestApi['call']>[2] = {}) =>
+  api.call('GET', '/api/v1/sessions/none', more);
+const reader = apiTokens[1]?.token ?? '';
+
+describe('the limit of a caller', () => {
+  it('is told in each answer, and when it is reached with the seconds to wait', async () => {
+    const api = await start({ rateLimitPerMinute: 3 });
+    for (const rest of [2, 1, 0]) {
+      const answer = await look(api);
+      expect(answer.status).toBe(404);
+      expect(answer.headers.get('ratelimit-policy')).toMatch(/^"caller"; q=3; w=60/);
+      expect(answer.headers.get('ratelimit')).toMatch(new RegExp(`^"caller"; r=${rest}; t=\\d+`));
+    }
+    const over = await look(api);
+    expect([over.status, over.body.failureKind]).toEqual([429, 'rate-limited']);
+    expect(Number(over.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect(Number(over.headers.get('retry-after'))).toBeLessThanOrEqual(60);
+  });
+
+  it('is its own, comes before the body, and leaves health and unknown callers alone', async () => {
+    const api = await start({ rateLimitPerMinute: 1 });
+    await look(api);
+    const over = await api.call('POST', '/api/v1/sessions', { body: '{' });
+    expect(over.status).toBe(429);
+    expect((await look(api, { token: reader })).status).toBe(404);
+    expect((await look(api, { token: null })).status).toBe(401);
+    expect((await api.call('GET', '/health/live', { token: null })).status).toBe(200);
+  });
+
+  it('is not that of runners', async () => {
+    const api = await start({ rateLimitPerMinute: 4 });
+    const runner = await startTurn(api);
+    for (let batch = 1; batch <= 8; batch += 1)
+      expect((await postEvents(api, runner, messageLines(batch, batch))).status).toBe(200);
+  });
+});
+
+describe('unknown tokens', () => {
+  it('make their address wait, with good tokens too: a guess is not looked at', async () => {
+    const api = await start({ unknownTokensPerMinute: 3 });
+    for (const token of ['agr_guess_1', 'agr_guess_2', 'agr_guess_3'])
+      expect((await look(api, { token })).status).toBe(401);
+    const over = await look(api, { token: reader });
+    expect([over.status, over.body.failureKind]).toEqual([429, 'rate-limited']);
+    expect(Number(over.headers.get('retry-after'))).toBeGreaterThan(0);
+  });
+
+  it('count by the client behind as many proxies as are trusted, not by what a client claims', async () => {
+    const from = (address: string) => ({ headers: { 'x-forwarded-for': address } });
+    const direct = await start({ unknownTokensPerMinute: 1 });
+    await look(direct, { token: 'agr_guess', ...from('192.0.2.1') });
+    expect((await look(direct, from('192.0.2.2'))).status).toBe(429);
+    const proxied = await start({ unknownTokensPerMinute: 1, trustedProxies: 1 });
+    await look(proxied, { token: 'agr_guess', ...from('192.0.2.1') });
+    expect((await look(proxied, from('192.0.2.1'))).status).toBe(429);
+    expect((await look(proxied, from('192.0.2.2'))).status).toBe(404);
+  });
+
+  it('are no signed tokens: a runner may come with one that has expired', async () => {
+    const api = await start({ unknownTokensPerMinute: 1 });
+    const { runToken } = await startTurn(api);
+    for (let attempt = 0; attempt < 3; attempt += 1)
+      expect((await look(api, { token: `${runToken}x` })).status).toBe(401);
+    expect((await look(api)).status).toBe(404);
+  });
+});

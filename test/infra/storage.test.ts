@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
+
+let outer: string;
+let dataDir: string;
+let storage: DirectoryStorage;
+beforeEach(() => {
+  outer = mkdtempSync(join(tmpdir(), 'agentrun-storage-test-'));
+  dataDir = join(outer, 'data');
+  mkdirSync(dataDir);
+  storage = new DirectoryStorage(dataDir);
+});
+afterEach(() => rmSync(outer, { recursive: true, force: true }));
+
+const root = (sessionId: string) => join(dataDir, 'sessions', sessionId);
+function write(sessionId: string, path: string, content: string): void {
+  const file = join(root(sessionId), path);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, content);
+}
+const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
+
+describe('making and measuring', () => {
+  it('makes an empty storage, again and again, and keeps what is there', async () => {
+    await storage.ensure('s');
+    write('s', 'agent/workspace/a.txt', 'kept');
+    await storage.ensure('s');
+    expect(readFileSync(join(root('s'), 'agent/workspace/a.txt'), 'utf8')).toBe('kept');
+  });
+
+  it('counts regular files and hashes path, size and content in the order of the paths', async () => {
+    write('s', 'b/one', 'first');
+    write('s', 'a-two', '');
+    write('s', 'a/ä "three"\n', 'third');
+    const lines = [
+      ['a-two', ''],
+      ['a/ä "three"\n', 'third'],
+      ['b/one', 'first'],
+    ].map(([path = '', content = '']) => `${JSON.stringify(path)} ${content.length} ${sha256(content)}\n`);
+    expect(await storage.measure('s')).toEqual({
+      phase: 'Bound',
+      sizeBytes: 10,
+      filesCount: 3,
+      sha256: sha256(lines.join('')),
+      isComplete: true,
+    });
+  });
+
+  it('tells a storage that is not there', async () => {
+    expect(await storage.measure('never-made')).toEqual({
+      phase: 'Lost',
+      sizeBytes: 0,
+      filesCount: 0,
+      sha256: null,
+      isComplete: true,
+    });
+  });
+
+  it('follows no link: not to a file, not to a folder, not in a circle', async () => {
+    writeFileSync(join(outer, 'secret'), 'SECRET'.repeat(100));
+    write('s', 'agent/file', 'mine');
+    const alone = await storage.measure('s');
+    symlinkSync(join(outer, 'secret'), join(root('s'), 'agent', 'to-file'));
+    symlinkSync(outer, join(root('s'), 'agent', 'to-folder'));
+    symlinkSync('..', join(root('s'), 'agent', 'circle'));
+    expect(await storage.measure('s')).toEqual(alone);
+  });
+
+  it('says when it was cut off: lower bounds and no hash', async () => {
+    for (let index = 0; index < 10; index += 1) write('s', `file-${index}`, 'x');
+    const few = new DirectoryStorage(dataDir, { mostFiles: 4, longestMs: 5_000 });
+    expect(await few.measure('s')).toMatchObject({
+      filesCount: 4,
+      sizeBytes: 4,
+      sha256: null,
+      isComplete: false,
+    });
+    const hasty = new DirectoryStorage(dataDir, { mostFiles: 100, longestMs: -1 });
+    expect(await hasty.measure('s')).toMatchObject({ sha256: null, isComplete: false });
+  });
+
+  it('has another hash whenever a path, a size or a content differs', async () => {
+    const name = fc.stringMatching(/^[a-z0-9]{1,6}$/);
+    const tree = fc.dictionary(name, fc.string({ maxLength: 8 }), { maxKeys: 4, noNullPrototype: true });
+    await fc.assert(
+      fc.asyncProperty(tree, tree, async (left, right) => {
+        rmSync(join(dataDir, 'sessions'), { recursive: true, force: true });
+        const hashes: (string | null)[] = [];
+        for (const [sessionId, files] of [
+          ['left', left],
+          ['right', right],
+        ] as const) {
+          await storage.ensure(sessionId);
+          for (const [path, content] of Object.entries(files)) write(sessionId, path, content);
+          hashes.push((await storage.measure(sessionId)).sha256);
+        }
+        const same = (files: Record<string, string>) =>
+          JSON.stringify(
+            Object.keys(files)
+              .toSorted()
+              .map((path) => [path, files[path]]),
+          );
+        expect(hashes[0] === hashes[1]).toBe(same(left) === same(right));
+      }),
+      { numRuns: 20 },
+    );
+  });
+});
+
+describe('removing', () => {
+  it('removes the folder of the session alone, and is safe to repeat', async () => {
+    write('s', 'agent/workspace/a', 'x');
+    write('s2', 'agent/workspace/a', 'x');
+    await storage.remove('s');
+    await storage.remove('s');
+    expect(readdirSync(join(dataDir, 'sessions'))).toEqual(['s2']);
+  });
+
+  it('removes links, never what they lead to', async () => {
+    write('s', 'agent/a', 'x');
+    write('other', 'agent/a', 'x');
+    mkdirSync(join(outer, 'elsewhere'));
+    writeFileSync(join(outer, 'elsewhere', 'file'), 'kept');
+    symlinkSync(join(outer, 'elsewhere'), join(root('s'), 'agent', 'away'));
+    symlinkSync(root('other'), join(root('s'), 'agent', 'neighbour'));
+    linkSync(join(outer, 'elsewhere', 'file'), join(root('s'), 'agent', 'hard'));
+    await storage.remove('s');
+    expect(existsSync(root('s'))).toBe(false);
+    expect(readFileSync(join(outer, 'elsewhere', 'file'), 'utf8')).toBe('kept');
+    expect(existsSync(join(root('other'), 'agent', 'a'))).toBe(true);
+  });
+
+  it.each(['..', '.', '', '../outside', 'a/b', '/etc', 'a\0b', '.hidden'])(
+    'refuses the id %j',
+    async (id) => {
+      mkdirSync(join(dataDir, 'outside'));
+      for (const step of ['ensure', 'measure', 'remove'] as const)
+        await expect(storage[step](id)).rejects.toThrow(/session id/);
+      expect(existsSync(join(dataDir, 'outside'))).toBe(true);
+    },
+  );
+
+  it('refuses a session folder, or a folder of sessions, that is a link', async () => {
+    mkdirSync(join(outer, 'elsewhere', 's'), { recursive: true });
+    writeFileSync(join(outer, 'elsewhere', 's', 'file'), 'kept');
+    await storage.ensure('other');
+    symlinkSync(join(outer, 'elsewhere', 's'), root('s'));
+    for (const step of ['ensure', 'measure', 'remove'] as const)
+      await expect(storage[step]('s')).rejects.toThrow(/left alone/);
+    rmSync(join(dataDir, 'sessions'), { recursive: true });
+    symlinkSync(join(outer, 'elsewhere'), join(dataDir, 'sessions'));
+    for (const step of ['measure', 'remove'] as const)
+      await expect(storage[step]('s')).rejects.toThrow(/left alone/);
+    expect(readFileSync(join(outer, 'elsewhere', 's', 'file'), 'utf8')).toBe('kept');
+  });
+});

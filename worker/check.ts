@@ -1,0 +1,110 @@
+import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Check, CheckResult } from '../contract/doctor.js';
+import { packageRoot } from '../infra/config/package-root.js';
+import { ConfigurationError } from '../infra/config/read-env.js';
+import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-config.js';
+import { addressCheck } from '../infra/doctor/address-check.js';
+import { printResults, runChecks, settingsLines, wrongConfiguration } from '../infra/doctor/run-checks.js';
+import { runnerKeysCheck } from '../infra/doctor/runner-keys-check.js';
+import { createRedactor } from '../infra/telemetry/redaction.js';
+import { startTracing } from '../infra/telemetry/tracing.js';
+import { temporalChecks } from '../infra/temporal/checks.js';
+import { connectTemporal } from '../infra/temporal/client.js';
+import { databaseChecks } from '../store/database-checks.js';
+import { Installation } from '../store/installation.js';
+import { migrationsDirectory } from '../store/migrate.js';
+import { createPool } from '../store/pool.js';
+
+/** `--check`: looks at what the worker and its runners need with the worker's own settings, prints a JSON line for each and answers the exit code. */
+export async function checkWorker(): Promise<number> {
+  let config: WorkerConfig;
+  try {
+    config = readWorkerConfig();
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    return printResults(wrongConfiguration('worker', error));
+  }
+  return printResults([...settingsLines('worker'), ...(await look(config))]);
+}
+
+async function look(config: WorkerConfig): Promise<CheckResult[]> {
+  const pool = createPool({
+    connectionString: config.databaseUrl,
+    applicationName: 'agentrun-worker-check',
+    onError: () => undefined,
+  });
+  const temporal = connectTemporal(config.temporal, startTracing({ serviceName: 'agentrun-worker-check' }));
+  const installation = new Installation(pool);
+  try {
+    return await runChecks(
+      'worker',
+      [
+        ...databaseChecks(pool, migrationsDirectory(packageRoot())),
+        ...temporalChecks(temporal.client, config.temporal.address),
+        runnerKeysCheck(config.runnerKeysFile),
+        // Without a provider there is no launcher of ours: others start the runners.
+        ...(config.provider === undefined
+          ? []
+          : [providerKeyCheck(config.provider.keyFile), launcherCheck(config.dataDir)]),
+        addressCheck({
+          name: 'URL for runners',
+          base: config.manager,
+          installationId: () => installation.id(),
+        }),
+      ],
+      createRedactor([config.databaseUrl, config.temporal.apiKey]),
+    );
+  } finally {
+    await Promise.allSettled([pool.end(), temporal.connection.close()]);
+  }
+}
+
+function providerKeyCheck(path: string): Check {
+  const variable = 'AGENTRUN_PROVIDER_KEY_FILE';
+  return {
+    name: 'provider key',
+    variable,
+    cure: `correct ${variable}: a file with the key of the model provider that this user can read`,
+    look: () => {
+      if (readFileSync(path, 'utf8').trim() === '') throw new Error(`${path} is empty`);
+      const othersMayRead = (statSync(path).mode & 0o077) !== 0;
+      return Promise.resolve(
+        othersMayRead
+          ? {
+              ok: false,
+              severity: 'warning',
+              message: `others than its owner can read ${path}`,
+              cure: `chmod 600 ${path}`,
+            }
+          : { ok: true, message: 'can be read, by its owner only' },
+      );
+    },
+  };
+}
+
+/** What the process launcher needs: its programs, and a folder to write to. */
+function launcherCheck(dataDir: string): Check {
+  const variable = 'AGENTRUN_DATA_DIR';
+  return {
+    name: 'launcher',
+    variable,
+    cure: `correct ${variable}: a folder that this user can write to`,
+    look: () => {
+      const programs = ['supervisor', 'agent-host'].map((name) =>
+        join(packageRoot(), 'dist', 'runner', name, 'main.js'),
+      );
+      const missing = programs.filter((program) => !existsSync(program));
+      if (missing.length > 0) {
+        return Promise.resolve({
+          ok: false,
+          message: `${missing.join(', ')} is missing`,
+          cure: 'build it: npm run build',
+        });
+      }
+      mkdirSync(dataDir, { recursive: true });
+      accessSync(dataDir, constants.W_OK);
+      return Promise.resolve({ ok: true, message: `starts processes; data in ${dataDir}` });
+    },
+  };
+}
