@@ -8,12 +8,12 @@ import { packageRoot } from '../../infra/config/package-root.js';
 const page = readFileSync(join(packageRoot(), 'docs', 'compatibility.md'), 'utf8');
 const contracts: readonly RouteContract[] = Object.values(routes);
 const served = new Set(contracts.map(({ method, path }) => `${method.toUpperCase()} ${path}`));
-const pairs = [...page.matchAll(/^\| (\d+) \| ([A-Z]+) \| `([^`]+)` \| (.+) \|$/gm)].map((row) => ({
+const pairs = [...page.matchAll(/^\| (\d+) +\| ([A-Z]+) +\| `([^`]+)` +\| (.+?) +\|$/gm)].map((row) => ({
   number: Number(row[1]),
   route: `${row[2]} ${row[3]}`,
   state: row[4],
 }));
-const oddities = [...page.matchAll(/^\| (\d+) \| ([a-z][^|]*) \| ([^|]+) \|$/gm)].map((row) =>
+const oddities = [...page.matchAll(/^\| (\d+) +\| ([a-z][^|]*) \| ([^|]+) \|$/gm)].map((row) =>
   Number(row[1]),
 );
 const countTo = (last: number) => Array.from({ length: last }, (_, index) => index + 1);

@@ -301,9 +301,13 @@ export class FakeManager {
       return { data };
     }
     if (resource === 'commands' && id !== undefined) {
-      for (const run of this.runs.values())
-        if (run.commands.some((one) => one.id === id)) run.acknowledged.push(id);
-      return { data: {} };
+      for (const run of this.runs.values()) {
+        const command = run.commands.find((one) => one.id === id);
+        if (command === undefined) continue;
+        run.acknowledged.push(id);
+        return { data: command };
+      }
+      return { status: 404, failureKind: 'not-found', message: 'no such command', details: {} };
     }
     if (resource !== 'runs' || id === undefined)
       return { status: 404, failureKind: 'route-not-found', message: route, details: {} };
