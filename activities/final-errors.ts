@@ -1,4 +1,5 @@
 import { ApplicationFailure, Context } from '@temporalio/activity';
+import { ApplicationFailureCategory } from '@temporalio/common';
 import pg from 'pg';
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
@@ -11,7 +12,8 @@ const finalClasses: readonly string[] = ['22', '23', '42'];
 
 /**
  * A refusal that no retry changes becomes a typed, non-retryable failure; its type is the failure kind. What Postgres says about it may hold
- * values of the statement, so only the step and the code go into the history.
+ * values of the statement, so only the step and the code go into the history. A refusal of our own kinds is expected: no warning, neither here nor
+ * by Temporal, for which it is benign.
  */
 export async function finalErrors<T>(step: string, work: () => Promise<T>): Promise<T> {
   try {
@@ -19,8 +21,18 @@ export async function finalErrors<T>(step: string, work: () => Promise<T>): Prom
   } catch (error) {
     const refusal = refusalOf(step, error);
     if (refusal === undefined) throw error;
-    Context.current().log.warn('refused for good', { step, ...refusal, cause: error });
-    throw ApplicationFailure.create({ ...refusal, nonRetryable: true });
+    const { type, message } = refusal;
+    const { log } = Context.current();
+    // The caller is told why: that a session is busy is no fault of anybody's. Everything else is.
+    const isExpected = error instanceof AgentRunError;
+    if (isExpected) log.info('refused', { step, failureKind: type, reason: message });
+    else log.warn('refused for good', { step, failureKind: type, reason: message, cause: error });
+    throw ApplicationFailure.create({
+      type,
+      message,
+      nonRetryable: true,
+      ...(isExpected ? { category: ApplicationFailureCategory.BENIGN } : {}),
+    });
   }
 }
 

@@ -4,6 +4,7 @@ import type { RetryFacts } from '../domain/retry-decision.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import type { SupervisionVerdict } from '../domain/supervision.js';
 import type { AfterAttempt, EndedAttempt, ParkLook } from '../store/attempt-ends.js';
+import type { SessionGeneration } from '../store/idle-session.js';
 import type { CancelledTask, FollowedTask, TaskMessage } from '../store/queue-task-steps.js';
 import type { BegunRemoval, ExpiredSession, ExpiredSessions } from '../store/session-storage.js';
 import type { FinishedTurn, OpenedTurn, TurnEnd, WrittenAttempt } from '../store/turn-steps.js';
@@ -53,9 +54,9 @@ export interface StorageActivities {
   ensureStorage(input: { sessionId: string }): Promise<void>;
   /** Measures and records. */
   measureStorage(input: { sessionId: string }): Promise<void>;
-  /** Only of a session whose eviction or deletion has begun and whose runners are proven gone. */
-  removeStorage(input: { sessionId: string }): Promise<void>;
-  deleteSessionRows(input: { sessionId: string }): Promise<void>;
+  /** Only of a session whose eviction or deletion has begun and whose runners are proven gone; nothing of another generation. */
+  removeStorage(input: SessionGeneration): Promise<void>;
+  deleteSessionRows(input: SessionGeneration): Promise<void>;
   listExpiredSessions(input: { tenantId: string | null; limit: number }): Promise<ExpiredSessions>;
   /** Has the session's own workflow evict it, or finish what was begun. */
   collectSession(session: ExpiredSession): Promise<CollectedSession>;

@@ -8,11 +8,13 @@ import {
 import { mainTaskQueue, sessionWorkflowId, turnWorkflowId } from '../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
 import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
+import type { SessionStorage } from '../infra/storage/session-storage.js';
 import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
 import { type LaunchFacts, loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
 import { refuseMessage, whomToNotify } from '../store/queue-task-steps.js';
+import { findFilesFacts } from '../store/session-files.js';
 import { noteStorageBound } from '../store/session-storage.js';
 import type { AttemptKey } from '../store/supervision-facts.js';
 import { cancelPendingRun, requestCancel } from '../store/turn-steps.js';
@@ -26,6 +28,7 @@ import {
   workflowTypes,
 } from '../workflows/messages.js';
 import type { RunnerActivities } from './index.js';
+import { areStillWanted, requireFiles } from './session-files.js';
 
 /** How long a runner that is to go may take to end by itself. */
 const stopGraceMs = 5_000;
@@ -35,6 +38,7 @@ export interface RunnerDependencies {
   readonly pool: Pool;
   readonly notifier: Notifier;
   readonly launcher: Launcher;
+  readonly storage: SessionStorage;
   readonly client: Client;
   /** Makes the launch token of an attempt (decisions.md, Auth). */
   readonly mintLaunchToken: (launch: {
@@ -47,7 +51,7 @@ export interface RunnerDependencies {
 
 /** Starting and ending runners, and telling sessions and tasks. */
 export function createRunnerActivities(dependencies: RunnerDependencies): RunnerActivities {
-  const { pool, notifier, launcher, client } = dependencies;
+  const { pool, notifier, launcher, storage, client } = dependencies;
 
   async function stop(jobName: string): Promise<void> {
     await heartbeating(`ending ${jobName}`, () => launcher.stop(jobName, stopGraceMs));
@@ -106,7 +110,16 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         ...facts,
         launchToken: await dependencies.mintLaunchToken({ runId, epoch, jobId, jobName }),
       };
+      const files = await findFilesFacts(pool, facts.sessionId);
+      if (files === undefined) return;
+      await requireFiles(pool, storage, files);
       await launchOrRefuse(launch);
+      if (!(await areStillWanted(pool, storage, files))) {
+        await stop(jobName);
+        // Once more: what the runner wrote before it was gone.
+        await areStillWanted(pool, storage, files);
+        return;
+      }
       // The launch made the folders of a session that nobody created beforehand. On its own: the session's row is locked before the run's.
       await noteStorageBound(pool, facts.sessionId);
       await noteLaunched(pool, facts);

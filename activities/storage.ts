@@ -5,14 +5,16 @@ import { mainTaskQueue, sessionStorageWorkflowId } from '../domain/workflow-ids.
 import type { SessionStorage } from '../infra/storage/session-storage.js';
 import { deleteSessionStep } from '../store/delete-session.js';
 import type { Pool } from '../store/pool.js';
+import { findFilesFacts } from '../store/session-files.js';
 import {
+  discardIfMarked,
   type ExpiredSession,
-  isToBeRemoved,
   listExpiredSessions,
   noteStorageBound,
   noteStorageMeasured,
   noteStorageRemoved,
   requireStorage,
+  storageEvicted,
 } from '../store/session-storage.js';
 import {
   type CollectedSession,
@@ -26,6 +28,10 @@ import {
 import { finalErrors } from './final-errors.js';
 import type { StorageActivities } from './index.js';
 import { heartbeating } from './runners.js';
+import { areStillWanted } from './session-files.js';
+
+/** For the question to one session's workflow, which answers after 2.5 s at the latest when workers are there. */
+const longestCollectionMs = 8_000;
 
 export interface StorageDependencies {
   readonly pool: Pool;
@@ -38,8 +44,11 @@ export function createStorageActivities({ pool, storage, client }: StorageDepend
   return {
     ensureStorage: ({ sessionId }) =>
       finalErrors('ensureStorage', async () => {
+        const facts = await findFilesFacts(pool, sessionId);
         await requireStorage(pool, sessionId);
         await storage.ensure(sessionId);
+        if (facts === undefined || !(await areStillWanted(pool, storage, facts)))
+          throw storageEvicted(sessionId);
         await noteStorageBound(pool, sessionId);
       }),
 
@@ -57,16 +66,19 @@ export function createStorageActivities({ pool, storage, client }: StorageDepend
         await noteStorageMeasured(pool, sessionId, measured);
       }),
 
-    removeStorage: async ({ sessionId }) => {
-      // A step that stood still may go on when the id belongs to a new session.
-      if (!(await isToBeRemoved(pool, sessionId))) return;
-      await heartbeating(`removing the files of ${sessionId}`, () => storage.remove(sessionId));
-      await noteStorageRemoved(pool, sessionId);
+    removeStorage: async (session) => {
+      const { sessionId, generation } = session;
+      // A step that stands still may go on when the id belongs to a new session: what takes long goes by the name of this one.
+      await discardIfMarked(pool, session, () => storage.discard(sessionId, generation));
+      await heartbeating(`removing the files of ${sessionId}`, () =>
+        storage.removeDiscarded(sessionId, generation, Context.current().cancellationSignal),
+      );
+      await noteStorageRemoved(pool, session);
     },
 
-    deleteSessionRows: async ({ sessionId }) => {
-      await heartbeating(`deleting the rows of ${sessionId}`, async () => {
-        while ((await deleteSessionStep(pool, sessionId)) === 'more')
+    deleteSessionRows: async (session) => {
+      await heartbeating(`deleting the rows of ${session.sessionId}`, async () => {
+        while ((await deleteSessionStep(pool, session)) === 'more')
           Context.current().cancellationSignal.throwIfAborted();
       });
     },
@@ -80,7 +92,9 @@ export function createStorageActivities({ pool, storage, client }: StorageDepend
 
 async function collectSession(client: Client, session: ExpiredSession): Promise<CollectedSession> {
   try {
-    const { removed } = await removeBy(client, session);
+    const { removed } = await client.withDeadline(Date.now() + longestCollectionMs, () =>
+      removeBy(client, session),
+    );
     return removed
       ? { outcome: 'deleted', reason: '' }
       : { outcome: 'kept', reason: 'its removal has begun and goes on' };

@@ -165,8 +165,15 @@ class AttemptWatch {
     this.#failedLooks = 0;
     this.#lookedAtMs = stored.nowMs;
     this.#gapLimitMs = longestGapMs;
-    const { launcher, ...facts } = stored;
-    const givenLauncher = this.attempt.launcher === 'external' && launcher !== 'external' ? launcher : null;
+    const { launcher, isUnlaunched, ...facts } = stored;
+    // A watch that 0.1.0 ordered was not told the launcher: ours are launched before they are watched.
+    const waitsForOther =
+      this.attempt.launcher === 'external' ||
+      (this.attempt.launcher === undefined &&
+        isUnlaunched &&
+        stored.claimedAtMs === null &&
+        process.state === 'unknown');
+    const givenLauncher = waitsForOther && launcher !== 'external' ? launcher : null;
     return { ...facts, givenLauncher, process, lookingSinceMs: this.#lookingSinceMs };
   }
 

@@ -3,22 +3,31 @@ import type { Request, Response } from 'express';
 import { idempotencyKeySchema } from '../contract/commands.js';
 import { AgentRunError } from '../contract/errors.js';
 import { failuresOf } from '../contract/route-contract.js';
-import { auditOf, isRunnerRoute } from './audit.js';
+import { type Audit, isRunnerRoute } from './audit.js';
 import { type Caller, requireAllowed } from './auth.js';
 import type { ApiDeps } from './deps.js';
 import { writeData } from './envelope.js';
 import { toAgentRunError } from './errors.js';
 import { readJsonBody } from './json-body.js';
+import type { LongPollLimit } from './long-poll-limit.js';
 import { operationSpans } from './operation-spans.js';
 import type { Route } from './route.js';
 import type { RequestFacts, RequestTrace } from './trace.js';
 import { parsePart } from './validation.js';
 
+interface AnsweredRequest {
+  readonly request: Request;
+  readonly response: Response;
+  readonly trace: RequestTrace;
+  readonly audits: Audit;
+  readonly polls: LongPollLimit;
+}
+
 /** One request to one route: who calls, what is asked, the answer in its envelope. */
 export async function answerRoute(
   deps: ApiDeps,
   route: Route,
-  { request, response, trace }: { request: Request; response: Response; trace: RequestTrace },
+  { request, response, trace, audits, polls }: AnsweredRequest,
 ): Promise<void> {
   const { contract } = route;
   const gone = new AbortController();
@@ -28,7 +37,7 @@ export async function answerRoute(
     // Before the body is read (contract.md 1.2).
     const caller = await admit(deps, route, request, response);
     Object.assign(trace.facts, callerFacts(caller));
-    const audit = auditOf(deps, route, { caller, params: request.params, trace });
+    const audit = audits.of(route, { caller, params: request.params, trace });
     try {
       if (contract.auth !== 'none') requireAllowed(caller, contract.auth);
       let status = 200;
@@ -52,7 +61,13 @@ export async function answerRoute(
         },
       };
       await audit.begin(asked.body);
-      const data = await (deps.checkAnswers === true ? checked(route, asked) : route.answer(asked));
+      const closed = polls.open(caller, asked);
+      let data: unknown;
+      try {
+        data = await (deps.checkAnswers === true ? checked(route, asked) : route.answer(asked));
+      } finally {
+        closed();
+      }
       writeData(response, status, data, trace.traceId);
       audit.succeeded(status, data);
       return { status, query: asked.query, data };

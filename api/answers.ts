@@ -19,15 +19,16 @@ export interface NamedAnswer {
  * The answer that a send body gives to the request that it names; null when it names none. Only what can never change is checked here: whether the
  * request still waits is decided under its lock.
  *
+ * @param tenantId whom the session must belong to.
  * @throws AgentRunError `not-found`; `schema-invalid` for a decision that does not fit the kind of request.
  */
 export async function namedAnswer(
   db: Queryable,
-  sessionId: string,
-  body: SendBody,
+  { sessionId, body }: { readonly sessionId: string; readonly body: SendBody },
+  tenantId: string,
 ): Promise<NamedAnswer | null> {
   if (body.answers === undefined) return null;
-  const request = await findAgentRequest(db, sessionId, body.answers);
+  const request = await findAgentRequest(db, sessionId, body.answers, tenantId);
   if (request === undefined) throw unknownRequest(body.answers);
   return { request, answer: answerPayloadSchema.parse(answerFor(request, body)) };
 }
@@ -99,7 +100,7 @@ function textOf(body: SendBody): string | null {
   return candidates.map((candidate) => candidate?.trim() ?? '').find((candidate) => candidate !== '') ?? null;
 }
 
-function wrong(path: string, expected: string, received: unknown) {
+function wrong(path: string, sentence: string, received: unknown) {
   const kind = Array.isArray(received) ? 'array' : typeof received;
-  return schemaInvalid([{ path, expected, received: received === undefined ? 'nothing' : kind }]);
+  return schemaInvalid([{ path, sentence, received: received === undefined ? 'nothing' : kind }]);
 }

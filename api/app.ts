@@ -11,11 +11,15 @@ import { AgentRunError } from '../contract/errors.js';
 import { logRequest } from './access-log.js';
 import { otherMethods } from './allowed-methods.js';
 import { answerRoute } from './answer-route.js';
+import { Audit } from './audit.js';
+import { requireLocalHost } from './auth-headers.js';
 import type { ApiDeps } from './deps.js';
 import { registerDocs } from './docs.js';
 import { writeError } from './envelope.js';
 import { toAgentRunError } from './errors.js';
+import { LongPollLimit } from './long-poll-limit.js';
 import { prefixLayer } from './prefix-layer.js';
+import { proxyHint } from './proxy-hint.js';
 import type { Route } from './route.js';
 import { routeTable } from './routes/index.js';
 import { type RequestTrace, startRequestTrace } from './trace.js';
@@ -43,8 +47,9 @@ export function createApp(deps: ApiDeps): Express {
       },
     }),
   );
-  app.use(decodable);
-  for (const [path, routes] of byPath(routeTable(deps))) register(app, path, routes, deps);
+  app.use(decodable, localWhereOpen(deps), proxyHint(deps));
+  const perApp = { audits: new Audit(deps), polls: new LongPollLimit() };
+  for (const [path, routes] of byPath(routeTable(deps))) register(app, path, routes, { deps, ...perApp });
   registerDocs(app, deps);
   app.use((request) => {
     throw new AgentRunError('route-not-found', `no route ${request.method} ${request.path.slice(0, 200)}`);
@@ -80,10 +85,20 @@ const decodable: RequestHandler = (request, _response, next) => {
     throw new AgentRunError('schema-invalid', 'the request target holds malformed percent-encoding');
   }
   if (target.includes('\0')) throw new AgentRunError('schema-invalid', 'the request target holds U+0000');
-  if (request.httpVersion === '1.1' && request.headers.host === undefined)
+  const hosts = request.headersDistinct.host?.length ?? 0;
+  // Of two, a proxy may have looked at the other one (RFC 9112, 3.2).
+  if (hosts > 1 || (request.httpVersion === '1.1' && hosts === 0))
     throw new AgentRunError('schema-invalid', 'host: expected one header');
   next();
 };
+
+/** While nobody needs a token; what needs none is no exception. */
+function localWhereOpen({ authenticator }: ApiDeps): RequestHandler {
+  return (request, _response, next) => {
+    if (authenticator.isOpen) requireLocalHost(request);
+    next();
+  };
+}
 
 function byPath(routes: readonly Route[]): Map<string, Route[]> {
   const grouped = new Map<string, Route[]>();
@@ -94,11 +109,21 @@ function byPath(routes: readonly Route[]): Map<string, Route[]> {
   return grouped;
 }
 
-function register(app: Express, path: string, routes: readonly Route[], deps: ApiDeps): void {
+function register(
+  app: Express,
+  path: string,
+  routes: readonly Route[],
+  { deps, ...perApp }: { deps: ApiDeps; audits: Audit; polls: LongPollLimit },
+): void {
   const registered = app.route(path);
   for (const route of routes) {
     registered[route.contract.method]((request, response) =>
-      answerRoute(deps, route, { request, response, trace: traces.getStore() ?? startRequestTrace(request) }),
+      answerRoute(deps, route, {
+        request,
+        response,
+        trace: traces.getStore() ?? startRequestTrace(request),
+        ...perApp,
+      }),
     );
   }
   registered.all(otherMethods(routes.map((route) => route.contract.method)));
@@ -119,7 +144,8 @@ function errorHandler(deps: ApiDeps): ErrorRequestHandler {
     if (error.failureKind === 'unauthorized' || error.failureKind === 'forbidden') {
       deps.metrics.authFailed(authFailureReason(error));
     }
-    if (error.httpStatus >= 500) {
+    // Also what only Postgres refused: a schema of ours is too wide.
+    if (error.httpStatus >= 500 || error !== thrown) {
       deps.logger.error({ cause: thrown, method: request.method, ...facts, traceId }, error.message);
     }
     writeError(response, error, { traceId, pathPrefix: deps.pathPrefix });

@@ -25,20 +25,40 @@ export function bearerToken(request: IncomingMessage): string | undefined {
 /** The names of this machine that no DNS server answers for. */
 const localHost = /^(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?$/i;
 
+/** What a proxy adds, and nobody who asks from this machine sends. */
+const forwardingHeader = /^(?:forwarded|via|x-real-ip|x-forwarded-.*)$/;
+
 /**
- * Where nobody needs a token, a page of another site in the user's browser must not act for them: not across origins, and not as the same origin under
- * a name of its own that it lets point here (DNS rebinding).
+ * Where nobody needs a token, only names of this machine are answered, whatever is asked: a page in the user's browser could let a name of its own point
+ * here (DNS rebinding) and read even what needs no token.
+ *
+ * @throws AgentRunError `forbidden`.
  */
-export function requireLocalPage(request: IncomingMessage): void {
-  const { origin, host } = request.headers;
-  if (host === undefined || !localHost.test(host)) {
+export function requireLocalHost(request: IncomingMessage): void {
+  const { host } = request.headers;
+  if (host !== undefined && localHost.test(host)) return;
+  throw new AgentRunError(
+    'forbidden',
+    'host: expected localhost, 127.0.0.1 or [::1] while no API token is configured',
+  );
+}
+
+/**
+ * Where nobody needs a token, a page of another site in the user's browser must not act for them, nor somebody elsewhere through a proxy on this machine.
+ *
+ * @throws AgentRunError `forbidden`.
+ */
+export function requireLocalCaller(request: IncomingMessage): void {
+  const { origin, host, 'sec-fetch-site': site } = request.headers;
+  const header = Object.keys(request.headers).find((name) => forwardingHeader.test(name));
+  if (header !== undefined) {
     throw new AgentRunError(
       'forbidden',
-      'host: expected localhost, 127.0.0.1 or [::1] while no API token is configured',
+      `${header}: requests through a proxy are refused while no API token is configured`,
     );
   }
-  if (origin === undefined) return;
-  if (!URL.canParse(origin) || new URL(origin).host !== host) {
+  const isOfOtherOrigin = origin !== undefined && (!URL.canParse(origin) || new URL(origin).host !== host);
+  if (isOfOtherOrigin || site === 'cross-site' || site === 'same-site') {
     throw new AgentRunError(
       'forbidden',
       'requests of other sites are refused while no API token is configured',

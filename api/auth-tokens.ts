@@ -11,6 +11,9 @@ import type { Logger } from '../infra/telemetry/logger.js';
 /** How often the file is looked at, at most (requirements.md A.2.d 39). */
 const lookEveryMs = 1_000;
 
+/** In place of a fingerprint: there is no such file any more. Who removes it means its tokens. */
+const gone = 'gone';
+
 interface KnownToken {
   readonly setting: ApiTokenSetting;
   readonly digest: Buffer;
@@ -71,12 +74,17 @@ export class ApiTokens {
     await this.#looking;
   }
 
-  /** A version that is wrong changes nothing: who works keeps working, and the log says what is wrong, once. */
+  /** A version that is wrong changes nothing: who works keeps working, and the log says what is wrong, once. A file that is gone holds no tokens. */
   async #reread(path: string): Promise<void> {
     const seen = await fingerprintOf(path);
     if (seen === this.#seen) return;
     // Before the read: what is written in between is a change of its own at the next look.
     this.#seen = seen;
+    if (seen === gone) {
+      this.#use(this.#fixed);
+      this.#logger.error({ path }, 'the tokens file is gone; none of its tokens counts until it is back');
+      return;
+    }
     try {
       this.#read();
       this.#logger.info({ path, tokens: this.#known.length }, 'the tokens file was read');
@@ -89,7 +97,10 @@ export class ApiTokens {
   }
 
   #read(): void {
-    const tokens = [...this.#fixed, ...(this.#path === undefined ? [] : readTokensFile(this.#path))];
+    this.#use([...this.#fixed, ...(this.#path === undefined ? [] : readTokensFile(this.#path))]);
+  }
+
+  #use(tokens: readonly ApiTokenSetting[]): void {
     requireDistinctTokens(tokens);
     this.#known = tokens.map((setting) => ({ setting, digest: digestOf(setting) }));
     this.#onTokens(tokens);
@@ -101,7 +112,8 @@ async function fingerprintOf(path: string): Promise<string> {
   try {
     const { mtimeMs, size, ino } = await stat(path);
     return `${mtimeMs}/${size}/${ino}`;
-  } catch {
-    return 'unreadable';
+  } catch (error) {
+    const isGone = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    return isGone ? gone : 'unreadable';
   }
 }

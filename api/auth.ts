@@ -6,7 +6,7 @@ import type { OidcIssuer } from '../infra/oidc/oidc-issuer.js';
 import { type LaunchClaims, type RunnerClaims, tokenAudiences } from '../infra/tokens/claims.js';
 import type { RunnerTokens } from '../infra/tokens/runner-tokens.js';
 import type { RunnerIdentity } from '../store/runner-identity.js';
-import { bearerToken, requireLocalPage } from './auth-headers.js';
+import { bearerToken, requireLocalCaller, requireLocalHost } from './auth-headers.js';
 import type { ApiTokens } from './auth-tokens.js';
 import type { GuessLimit } from './rate-limit.js';
 
@@ -61,11 +61,12 @@ export class Authenticator {
 
   /** Names and scopes for health; null when everybody is let in. */
   get summary(): { tokens: { name: string; scopes: string[] }[] } | null {
-    if (this.#isOpen) return null;
+    if (this.isOpen) return null;
     return { tokens: this.#apiTokens.settings.map(({ name, scopes }) => ({ name, scopes: [...scopes] })) };
   }
 
-  get #isOpen(): boolean {
+  /** Neither token nor issuer is configured: everybody on this machine is admin, and nobody else may reach the API. */
+  get isOpen(): boolean {
     return this.#apiTokens.isUnset && this.#oidc === undefined;
   }
 
@@ -73,27 +74,29 @@ export class Authenticator {
    * Who calls. What the caller may do is asked of {@link requireAllowed}.
    *
    * @param address the client's address, for the limit of guesses.
-   * @throws AgentRunError `unauthorized`; `forbidden` for a page of another site and a token that names no tenant; `rate-limited` after too many unknown
-   * tokens; `unavailable` when the issuer's keys cannot be had.
+   * @throws AgentRunError `unauthorized`; `forbidden` for a page of another site and a token that names no tenant; `rate-limited` in place of
+   * `unauthorized` after too many unknown tokens of the address; `unavailable` when the issuer's keys cannot be had.
    */
   async identify(request: IncomingMessage, address: string): Promise<Caller> {
     const token = bearerToken(request);
     if (token === undefined) {
-      if (!this.#isOpen) throw new AgentRunError('unauthorized', 'send a token: authorization: Bearer …');
-      requireLocalPage(request);
+      if (!this.isOpen) throw new AgentRunError('unauthorized', 'send a token: authorization: Bearer …');
+      requireLocalHost(request);
+      requireLocalCaller(request);
       return anonymous;
     }
-    const claims = unverifiedClaims(token);
-    // A signature is not guessed, and that a runner comes with an expired token is routine.
-    const isGuess = claims === undefined;
-    if (isGuess) await this.#guesses?.require(address);
+    // First: a token that is known is good whatever else comes from its address, which may be that of a proxy.
     const found = await this.#apiTokens.find(token);
     if (found !== undefined) {
       const { name, scopes, tenantId } = found;
       return { kind: 'api', via: 'token', name, scopes, tenantId };
     }
-    if (isGuess) await this.#guesses?.count(address);
-    return this.#identifySigned(token, claims ?? {});
+    try {
+      return await this.#identifySigned(token, unverifiedClaims(token) ?? {});
+    } catch (error) {
+      if (isGuess(error)) await this.#guesses?.count(address);
+      throw error;
+    }
   }
 
   /** Tokens of ours name no issuer. */
@@ -134,6 +137,15 @@ function requireScope(scopes: readonly TokenScope[], rule: Exclude<AuthRule, 'no
   if (!scopes.some((scope) => tokenScopes.indexOf(scope) >= needed)) {
     throw new AgentRunError('forbidden', `this route needs a token of scope ${rule.api}`);
   }
+}
+
+/** A token that was good once is no guess: after an outage every runner comes with an expired one. */
+function isGuess(error: unknown): boolean {
+  return (
+    error instanceof AgentRunError &&
+    error.failureKind === 'unauthorized' &&
+    error.details?.code !== 'expired'
+  );
 }
 
 /** What a token says of itself, to choose the key of its check; believed only after that. Undefined for what is no JSON Web Token. */

@@ -2,9 +2,10 @@ import type { Check, CheckResult } from '../contract/doctor.js';
 import { type ApiConfig, readApiConfig } from '../infra/config/api-config.js';
 import { normalPathPrefix } from '../infra/config/base-urls.js';
 import { packageRoot } from '../infra/config/package-root.js';
-import { ConfigurationError } from '../infra/config/read-env.js';
+import type { ConfigurationProblem } from '../infra/config/read-env.js';
+import { isLookedAt, settingsToCheck } from '../infra/config/settings-to-check.js';
 import { addressCheck } from '../infra/doctor/address-check.js';
-import { printResults, runChecks, settingsLines, wrongConfiguration } from '../infra/doctor/run-checks.js';
+import { printResults, runChecks, settingsLines, wrongSettings } from '../infra/doctor/run-checks.js';
 import { runnerKeysCheck } from '../infra/doctor/runner-keys-check.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing } from '../infra/telemetry/tracing.js';
@@ -17,17 +18,13 @@ import { createPool } from '../store/pool.js';
 
 /** `--check`: looks at what the API needs with the API's own settings, prints a JSON line for each and answers the exit code. */
 export async function checkApi(): Promise<number> {
-  let config: ApiConfig;
-  try {
-    config = readApiConfig();
-  } catch (error) {
-    if (!(error instanceof ConfigurationError)) throw error;
-    return printResults(wrongConfiguration('api', error));
-  }
-  return printResults([...settingsLines('api'), ...(await look(config))]);
+  const { problems, config } = settingsToCheck(readApiConfig);
+  const settings = problems.length === 0 ? settingsLines('api') : wrongSettings('api', problems);
+  return printResults([...settings, ...(config === undefined ? [] : await look(config, problems))]);
 }
 
-async function look(config: ApiConfig): Promise<CheckResult[]> {
+/** Looks at what depends on settings without `problems`. */
+async function look(config: ApiConfig, problems: readonly ConfigurationProblem[]): Promise<CheckResult[]> {
   const pool = createPool({
     connectionString: config.databaseUrl,
     applicationName: 'agentrun-api-check',
@@ -50,7 +47,7 @@ async function look(config: ApiConfig): Promise<CheckResult[]> {
           ? []
           : [addressCheck({ name: 'public URL', base: publicBase, installationId })]),
         prefixCheck(config),
-      ],
+      ].filter((check) => isLookedAt(check.variable, problems)),
       createRedactor([config.databaseUrl, config.temporal.apiKey]),
     );
   } finally {

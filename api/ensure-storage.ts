@@ -12,26 +12,19 @@ export function storageInput(session: SessionRecord): SessionStorageInput {
 
 /**
  * Completes the creation of a session: its storage exists before the answer, and the answer is the session as it is afterwards (contract.md oddity 17).
- * A session that existed with its storage is answered as it is.
+ * When Temporal is away, or its workers are of a version that knows no storage yet, the session is answered as it is: `Pending`. The same request again
+ * completes it, and so does the first launch. A session that existed with its storage is answered as it is.
  *
- * @throws AgentRunError `unavailable` with `details {outcome: 'unknown', sessionId}`: the session is stored and its storage `Pending`; the same
- * request again completes it. `session-store-evicted` when it was evicted in between.
+ * @throws AgentRunError `session-store-evicted` when it was evicted in between.
  */
 export async function withStorage(deps: ApiDeps, ensured: EnsuredSession): Promise<EnsuredSession> {
   if (ensured.action === 'session-exists') return ensured;
-  const { sessionId } = ensured.session;
+  const { sessionId, tenantId } = ensured.session;
   await deps.gateway.ensureStorage(storageInput(ensured.session)).catch((error: unknown) => {
-    throw incomplete(error, sessionId);
+    if (!(error instanceof AgentRunError) || error.failureKind !== 'unavailable') throw error;
+    deps.logger.warn({ cause: error, sessionId }, 'the storage of a new session was not made in time');
   });
-  const session = await getSession(deps.pool, sessionId);
+  // A replayed answer may be of a session whose id is another tenant's by now.
+  const session = await getSession(deps.pool, sessionId, tenantId);
   return { ...ensured, session, pvc: pvcOf(session) };
-}
-
-function incomplete(error: unknown, sessionId: string): unknown {
-  if (!(error instanceof AgentRunError) || error.failureKind !== 'unavailable') return error;
-  return new AgentRunError('unavailable', error.message, {
-    details: { outcome: 'unknown', sessionId },
-    retryAfterSeconds: error.retryAfterSeconds ?? 2,
-    cause: error,
-  });
 }

@@ -3,6 +3,8 @@ import { AgentRunError } from '../contract/errors.js';
 
 /** SQLSTATE classes and codes that say: not now. Connections, resources, shutting down, and waits of ours that ran out. */
 const passingDatabaseStates = /^(08|53|57P0[123]|57014|55P03|40001|40P01)/;
+/** SQLSTATE class of values that Postgres cannot hold, such as a time out of its range: a schema let them through. */
+const dataException = '22';
 const passingNetworkCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -17,8 +19,8 @@ const passingMessages =
   /connection terminated|timeout exceeded when trying to connect|timeout expired|Query read timeout/i;
 
 /**
- * The error that a caller is told. What is not ours becomes `unavailable` when waiting helps, else `infra-failed`; neither
- * says anything of SQL, hosts or stacks.
+ * The error that a caller is told. What is not ours becomes `unavailable` when waiting helps, `schema-invalid` when Postgres cannot hold a value, else
+ * `infra-failed`; none says anything of SQL, hosts or stacks.
  */
 export function toAgentRunError(error: unknown): AgentRunError {
   if (error instanceof AgentRunError) return error;
@@ -27,6 +29,9 @@ export function toAgentRunError(error: unknown): AgentRunError {
       retryAfterSeconds: 2,
       cause: error,
     });
+  }
+  if (error instanceof pg.DatabaseError && error.code?.startsWith(dataException) === true) {
+    return new AgentRunError('schema-invalid', 'a value of the request cannot be stored', { cause: error });
   }
   return new AgentRunError(
     'infra-failed',

@@ -19,6 +19,11 @@ export function requestKey(
     throw new AgentRunError(
       'schema-invalid',
       `Idempotency-Key and ${name}: expected the same key or one of them`,
+      {
+        details: {
+          issues: [{ path: name, expected: 'the key of the header Idempotency-Key', received: 'another' }],
+        },
+      },
     );
   }
   return key;

@@ -132,8 +132,8 @@ function requireStorableText(text: string): void {
   });
 }
 
-const wrong = (path: string, expected: string, received: string) =>
-  schemaInvalid([{ path, expected, received }]);
+const wrong = (path: string, sentence: string, received: string) =>
+  schemaInvalid([{ path, sentence, received }]);
 
 /** Counts brackets outside strings, before the parser and every recursive walk meets them. */
 function isDeeperThan(text: string, maxDepth: number): boolean {

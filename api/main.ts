@@ -13,6 +13,7 @@ import { Listener } from '../store/listener.js';
 import { Notifier } from '../store/notifier.js';
 import { createPool } from '../store/pool.js';
 import { createApp } from './app.js';
+import { auditsWritten } from './audit.js';
 import { Authenticator } from './auth.js';
 import { ApiTokens } from './auth-tokens.js';
 import { checkApi } from './check.js';
@@ -93,6 +94,7 @@ async function main(): Promise<void> {
   await serving.close(drainMs);
   await scraped?.close(metricsDrainMs);
   await withinLimit(notifier.close(), logger, 'sending the last wake-ups');
+  await withinLimit(auditsWritten(pool), logger, 'ending the audit log');
   await withinLimit(Promise.all([listener.close(), pool.end()]), logger, 'closing the database connections');
   await withinLimit(closeOutside(temporal, tracing), logger, 'closing Temporal and tracing');
   logger.info('stopped');

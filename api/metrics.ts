@@ -17,6 +17,7 @@ const authReasons = [
   'expired',
   'wrong-audience',
   'wrong-issuer',
+  'wrong-type',
   'bad-signature',
   'forbidden',
 ] as const;

@@ -40,7 +40,7 @@ export function createRateLimits(perMinute: number): RateLimits {
   const runners = limiterOf(perMinute * runnerFactor, 'runner');
   return {
     async count(caller, isRunnerRoute, request, response) {
-      keys.set(request, keyOf(caller));
+      keys.set(request, callerKey(caller));
       const limiter = caller.kind !== 'api' || isRunnerRoute ? runners : callers;
       await new Promise<void>((resolve, reject) => {
         const next = (error?: unknown) => {
@@ -54,7 +54,7 @@ export function createRateLimits(perMinute: number): RateLimits {
 }
 
 /** Callers of one name in two tenants are two; so are a token and a subject of the issuer of one name. */
-function keyOf(caller: Caller): string {
+export function callerKey(caller: Caller): string {
   switch (caller.kind) {
     case 'nobody':
       return caller.kind;
@@ -68,28 +68,24 @@ function keyOf(caller: Caller): string {
   }
 }
 
-/** How many unknown tokens an address may send, so that guessing is bounded. */
+/** How many unknown tokens an address may send before it is told to wait. Known tokens are never asked about here. */
 export interface GuessLimit {
-  /** @throws AgentRunError `rate-limited` for an address that has sent too many; its token is not looked at. */
-  require(address: string): Promise<void>;
+  /** @throws AgentRunError `rate-limited` for an address that has sent too many. */
   count(address: string): Promise<void>;
 }
 
 /** @param perMinute unknown tokens per minute of one address (of IPv6, one /56); 0 is without a limit. */
 export function createGuessLimit(perMinute: number): GuessLimit {
-  if (perMinute === 0) return { require: () => Promise.resolve(), count: () => Promise.resolve() };
+  if (perMinute === 0) return { count: () => Promise.resolve() };
   const store = new MemoryStore();
   // Gives the store its window.
   rateLimit({ windowMs, limit: perMinute, store, validate: false });
   return {
-    async require(address) {
-      const found = await store.get(ipKeyGenerator(address));
-      if (found === undefined || found.totalHits < perMinute) return;
-      const restMs = (found.resetTime?.getTime() ?? Date.now() + windowMs) - Date.now();
-      throw tooMany('too many unknown tokens from this address', Math.max(1, Math.ceil(restMs / 1_000)));
-    },
     async count(address) {
-      await store.increment(ipKeyGenerator(address));
+      const { totalHits, resetTime } = await store.increment(ipKeyGenerator(address));
+      if (totalHits <= perMinute) return;
+      const restMs = (resetTime?.getTime() ?? Date.now() + windowMs) - Date.now();
+      throw tooMany('too many unknown tokens from this address', Math.max(1, Math.ceil(restMs / 1_000)));
     },
   };
 }

@@ -5,6 +5,7 @@ import type { AnswerBody, MessageBody } from '../store/accept-message.js';
 import { bodyHash } from '../store/idempotency.js';
 import { storeMessage } from '../store/session-messages.js';
 import type { ApiDeps } from './deps.js';
+import { unknownOutcome } from './unknown-outcome.js';
 
 /** architecture.md 4.1. */
 const inFlightPerSession = 8;
@@ -21,10 +22,10 @@ export interface SessionMessage {
   readonly route: string;
   readonly idempotencyKey: string | null;
   readonly body: MessageBody | AnswerBody;
-  /** What makes a repeat the same request; default: the body. */
-  readonly said?: unknown;
   /** A run that exists already and whose turn this begins. */
   readonly runId: string | null;
+  /** What the same request may have been made into at another time, when its run stood differently: a repeat of it is a repeat of this. */
+  readonly sameRequests?: readonly { readonly runId: string | null; readonly body: MessageBody }[];
   readonly traceparent: string;
 }
 
@@ -47,19 +48,24 @@ export async function sendMessage(deps: ApiDeps, message: SessionMessage): Promi
     const { tenantId, projectId, sessionId } = message;
     const stored = await storeMessage(deps.pool, {
       ...message,
-      bodyHash: bodyHash({ sessionId, body: message.said ?? message.body }),
+      bodyHash: messageHash(message),
+      sameHashes: (message.sameRequests ?? []).map((same) => messageHash({ sessionId, ...same })),
     });
     const { commandId, idempotencyKey, replayed } = stored;
     const decision =
       stored.decision ??
       (await deps.gateway.send({ sessionId, tenantId, projectId }, commandId).catch((error: unknown) => {
-        throw undecided(error, idempotencyKey);
+        throw unknownOutcome(error, { idempotencyKey });
       }));
     if (decision.decision === 'refused') throw refusal(decision.failureKind, decision.message);
     deps.notifier.notify('agentrun_attempt', decision.runId);
     return { decision, commandId: decision.commandId, idempotencyKey, replayed };
   });
 }
+
+/** The recipe is that of 0.1.0, so that its keys replay, and ours with it while both versions answer; what a steer steers is in its route. */
+const messageHash = ({ sessionId, runId, body }: Pick<SessionMessage, 'sessionId' | 'runId' | 'body'>) =>
+  bodyHash({ sessionId, runId, body: { ...body, steers: undefined } });
 
 async function withSlot<T>(deps: ApiDeps, sessionId: string, work: () => Promise<T>): Promise<T> {
   const counts = inFlight.get(deps) ?? new Map<string, number>();
@@ -82,15 +88,6 @@ async function withSlot<T>(deps: ApiDeps, sessionId: string, work: () => Promise
     if (now === 0) counts.delete(sessionId);
     else counts.set(sessionId, now);
   }
-}
-
-function undecided(error: unknown, idempotencyKey: string): unknown {
-  if (!(error instanceof AgentRunError) || error.failureKind !== 'unavailable') return error;
-  return new AgentRunError('unavailable', error.message, {
-    details: { outcome: 'unknown', idempotencyKey },
-    retryAfterSeconds: error.retryAfterSeconds ?? 2,
-    cause: error,
-  });
 }
 
 /** The error for what a session's workflow refused. */

@@ -9,6 +9,8 @@ import { withoutUrlSecrets } from '../infra/telemetry/url-secrets.js';
 /** Of one batch of events at most so many have a span: a runner that fails in a loop must not fill the collector. */
 const mostSpansOfBatch = 20;
 const longestText = 300;
+/** Of a text so much is looked through for secrets: what is cut off here, in the middle of one too, is far behind what is shown. */
+const longestLook = 6_000;
 
 /** The request that caused what a span tells. */
 export interface SpanRequest {
@@ -71,6 +73,6 @@ export class ContractSpans {
   }
 
   #clean(text: string): string {
-    return bounded(withoutUrlSecrets(this.#redactor.text(text)), longestText);
+    return bounded(withoutUrlSecrets(this.#redactor.text(text.slice(0, longestLook))), longestText);
   }
 }

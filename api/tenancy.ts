@@ -1,4 +1,5 @@
 import { AgentRunError } from '../contract/errors.js';
+import { isLocalRepository, type Workspace } from '../contract/runs.js';
 import { externalRunner, type RunnerIdentity } from '../store/runner-identity.js';
 import type { Caller } from './auth.js';
 import type { ApiDeps } from './deps.js';
@@ -18,6 +19,19 @@ export function requireTenant(caller: Caller, tenantId: string | undefined): voi
   if (own !== undefined && tenantId !== undefined && tenantId !== own) {
     throw new AgentRunError('forbidden', 'tenantId: the token belongs to another tenant');
   }
+}
+
+/**
+ * A folder of the machine, or a repository in one, may hold what belongs to others: only who sees all tenants names one.
+ *
+ * @throws AgentRunError `forbidden`.
+ */
+export function requireWorkspace(caller: Caller, workspace: Workspace | undefined): void {
+  if (tenantOf(caller) === undefined || workspace === undefined) return;
+  const { path, repository } = workspace;
+  if (path === undefined && (repository === undefined || !isLocalRepository(repository))) return;
+  const field = path === undefined ? 'workspace.repository' : 'workspace.path';
+  throw new AgentRunError('forbidden', `${field}: a token of one tenant names no folder of the machine`);
 }
 
 /**

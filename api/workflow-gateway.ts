@@ -313,10 +313,22 @@ const unavailable = (cause?: unknown) =>
     },
   );
 
+/** The SDK has no code for it. The update changed nothing: it was rejected before any handler ran. */
+const isUnknownToWorker = ({ cause }: WorkflowUpdateFailedError): boolean =>
+  cause instanceof ApplicationFailure && cause.message.startsWith('No registered handler for update');
+
+const olderWorkers = (cause: unknown) =>
+  new AgentRunError(
+    'unavailable',
+    'the workers are of an earlier version and cannot do this yet; try again when they are upgraded',
+    { retryAfterSeconds: 30, cause },
+  );
+
 /** A failure that the workflow's handler raised keeps its word when it is one of the registry. */
 function toGatewayError(error: unknown): AgentRunError {
   if (error instanceof AgentRunError) return error;
   if (error instanceof WorkflowUpdateFailedError) {
+    if (isUnknownToWorker(error)) return olderWorkers(error);
     for (let cause: unknown = error.cause; cause instanceof Error; cause = cause.cause) {
       if (cause instanceof ApplicationFailure && isRequestFailureKind(cause.type)) {
         return new AgentRunError(cause.type, cause.message, { cause: error });

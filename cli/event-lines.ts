@@ -125,10 +125,8 @@ function statusLines({ payload }: RunEvent): string[] {
 
 function terminalLines(event: RunEvent): string[] {
   const status = line(event.payload.terminalStatus);
-  const why =
-    event.payload.failureKind === null
-      ? ''
-      : ` (${line(event.payload.failureKind)}: ${line(event.payload.message)})`;
+  const reasons = [line(event.payload.failureKind), line(event.payload.message)].filter((one) => one !== '');
+  const why = reasons.length === 0 ? '' : ` (${reasons.join(': ')})`;
   return [styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${why}`)];
 }
 

@@ -17,8 +17,8 @@ export class StackNotReadyError extends Error {
 export interface ErrorContext {
   /** How the command line names a field of the request: `whenBusy` is `--when-busy`. */
   readonly optionNames?: Readonly<Record<string, string>>;
-  /** The session of the command, which may be missing. */
-  readonly sessionId?: string;
+  /** The session that the command needs; when it is missing, it is said how one is created. */
+  readonly sessionToCreate?: string;
   /** Why the API may be out of reach; asked only then. */
   readonly connectionHint?: () => string;
 }
@@ -61,16 +61,19 @@ export function explainError(
 
 function explainApiError(error: ApiError, context: ErrorContext) {
   const { failureKind, status, message, details } = error;
-  const lines = [`${failureKind}: ${withOptionNames(error, context.optionNames ?? {})}`];
-  const { sessionId } = context;
-  if (failureKind === 'not-found' && sessionId !== undefined && message.startsWith(`session ${sessionId} `)) {
-    lines.push(`create it: agentrun session create --id ${sessionId}`);
-  }
   return {
-    text: lines.join('\n'),
+    text: `${failureKind}: ${missingSession(error, context) ?? withOptionNames(error, context.optionNames ?? {})}`,
     report: { failureKind, status, message, ...(details === undefined ? {} : { details }) },
     code: exitCodeOf(status),
   };
+}
+
+/** The cure in words of the command line, instead of the API's, which names fields of its body. */
+function missingSession({ failureKind, message }: ApiError, { sessionToCreate: sessionId }: ErrorContext) {
+  if (failureKind !== 'not-found' || sessionId === undefined) return undefined;
+  const missing = `session ${sessionId} does not exist`;
+  if (!message.startsWith(missing)) return undefined;
+  return `${missing}\ncreate it: agentrun session create --id ${sessionId}`;
 }
 
 function exitCodeOf(status: number): ExitCode {
@@ -84,7 +87,8 @@ function withOptionNames(error: ApiError, names: Readonly<Record<string, string>
   return parsed.issues
     .map(({ path, expected, received }) => {
       const name = Object.hasOwn(names, path) ? names[path] : undefined;
-      return name === undefined ? `${path}: ${expected} (received ${received})` : `${name}: ${expected}`;
+      const sentence = expected === 'nothing' ? 'no such field' : `expected ${expected}`;
+      return name === undefined ? `${path}: ${sentence} (received ${received})` : `${name}: ${sentence}`;
     })
     .join('; ');
 }

@@ -29,8 +29,8 @@ export class WatchCursorFile {
   }
 
   write(cursor: WatchCursor): void {
-    mkdirSync(dirname(this.#path), { recursive: true });
-    writeFileSync(this.#unfinished, JSON.stringify(cursor));
+    mkdirSync(dirname(this.#path), { recursive: true, mode: 0o700 });
+    writeFileSync(this.#unfinished, JSON.stringify(cursor), { mode: 0o600 });
     renameSync(this.#unfinished, this.#path);
   }
 }

@@ -6,7 +6,8 @@ export type AuditOutcome = z.infer<typeof auditOutcomeSchema>;
 
 /**
  * One entry of the audit log: who did what to which thing, and what came of it. Entries are only appended; the outcome is filled in once. Never a body.
- * `operation` is the operation id of the OpenAPI document, `resourceId` the last id of the path or the one that was created.
+ * `operation` is the operation id of the OpenAPI document, `resourceId` the last id of the path or the one that was created. `requests`: how many it stands
+ * for; refusals of one caller and kind within a minute are summed up, with the trace id of the last.
  */
 export const auditRecordSchema = z
   .object({
@@ -23,10 +24,12 @@ export const auditRecordSchema = z
     outcome: auditOutcomeSchema.nullable(),
     status: z.number().int().nullable(),
     failureKind: z.string().nullable(),
+    requests: z.number().int(),
     traceId: z.string(),
   })
   .meta({
     id: 'AuditEntry',
-    description: 'Who did what to which thing, and what came of it. Never holds a body.',
+    description:
+      'Who did what to which thing, and what came of it. `requests`: how many alike it stands for. Never holds a body.',
   });
 export type AuditRecord = z.infer<typeof auditRecordSchema>;

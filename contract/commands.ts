@@ -1,13 +1,14 @@
 import { z } from 'zod';
-import { runFailureKindSchema } from './failure-kinds.js';
+import { isRunFailureKind, type RunFailureKind } from './failure-kinds.js';
 import { jsonObjectSchema } from './json.js';
+import { optional } from './optional.js';
 import {
   commandStateSchema,
   commandTypeSchema,
   steerDeliverySchema,
   terminalStatusSchema,
 } from './states.js';
-import { textSchema } from './text.js';
+import { promptSchema, textSchema } from './text.js';
 
 const inputItemSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('text'), text: textSchema }),
@@ -20,11 +21,11 @@ const inputItemSchema = z.discriminatedUnion('type', [
  */
 export const commandPayloadSchema = z
   .looseObject({
-    prompt: z.string().max(262_144).optional(),
-    input: z.array(inputItemSchema).min(1).max(64).optional(),
-    model: textSchema.optional(),
-    effort: textSchema.optional(),
-    outputSchema: jsonObjectSchema.optional(),
+    prompt: optional(promptSchema),
+    input: optional(z.array(inputItemSchema).min(1).max(64)),
+    model: optional(textSchema),
+    effort: optional(textSchema),
+    outputSchema: optional(jsonObjectSchema),
   })
   .refine((payload) => (payload.prompt?.trim() ?? '') !== '' || payload.input !== undefined, {
     message: 'expected a non-blank prompt or an input list',
@@ -51,7 +52,7 @@ export const createCommandSchema = z
   .strictObject({
     type: z.enum(['turn', 'steer']),
     payload: commandPayloadSchema,
-    idempotencyKey: idempotencyKeySchema.optional(),
+    idempotencyKey: optional(idempotencyKeySchema),
   })
   .meta({ id: 'CreateCommand' });
 
@@ -95,15 +96,42 @@ export const providerEvidenceSchema = z
   .meta({ id: 'ProviderEvidence', description: "What is known of the model provider's part in a failure." });
 export type ProviderEvidence = z.infer<typeof providerEvidenceSchema>;
 
-/** The outcome body of `PATCH runs/:runId/status` and `PATCH commands/:commandId/status` (contract.md 5.9; unknown words are 400). */
+const longestFailureMessage = 20_000;
+
+/**
+ * The outcome body of `PATCH runs/:runId/status` and `PATCH commands/:commandId/status` (contract.md 5.9). An unknown `terminalStatus` is 400. Runners
+ * have failure kinds of their own, which must not keep them from finishing: one that is not ours is `agent-error`, and its word stands before the message.
+ */
 export const outcomeSchema = z
   .object({
     terminalStatus: terminalStatusSchema,
-    failureKind: runFailureKindSchema.nullable().optional(),
-    failureMessage: z.string().max(20_000).nullable().optional(),
+    failureKind: z.string().max(200).nullable().optional(),
+    failureMessage: z.string().max(longestFailureMessage).nullable().optional(),
     threadId: z.string().max(200).nullable().optional(),
     turnId: z.string().max(200).nullable().optional(),
     provider: providerEvidenceSchema.nullable().optional(),
   })
-  .meta({ id: 'Outcome', description: 'How a turn ended, said by its runner.' });
+  .meta({
+    id: 'Outcome',
+    description:
+      'How a turn ended, said by its runner. A `failureKind` that is not known counts as `agent-error`.',
+  })
+  .transform(({ failureKind, failureMessage, ...rest }) => ({
+    ...rest,
+    ...knownFailure(failureKind, failureMessage),
+  }));
 export type Outcome = z.infer<typeof outcomeSchema>;
+
+/** Fields that were not said stay out: what is stored is compared with what a repeat says. */
+function knownFailure(
+  failureKind: string | null | undefined,
+  failureMessage: string | null | undefined,
+): { failureKind?: RunFailureKind | null | undefined; failureMessage?: string | null | undefined } {
+  const message = failureMessage === undefined ? {} : { failureMessage };
+  if (failureKind === undefined) return message;
+  const word = failureKind?.trim() ?? '';
+  if (word === '') return { failureKind: null, ...message };
+  if (isRunFailureKind(word)) return { failureKind: word, ...message };
+  const said = [word, failureMessage?.trim() ?? ''].filter((part) => part !== '').join(': ');
+  return { failureKind: 'agent-error', failureMessage: said.slice(0, longestFailureMessage) };
+}

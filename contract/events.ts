@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { agentRequestSchema } from './agent-requests.js';
 import { jsonObjectSchema, jsonValueSchema } from './json.js';
 import { agentRequestStateSchema } from './states.js';
+import { timeSchema } from './text.js';
 
 /** The closed list of event types (decisions.md, "Event types"). */
 export const eventTypes = [
@@ -53,7 +54,7 @@ export type RunEvent = z.infer<typeof runEventSchema>;
 export const producedEventSchema = z
   .strictObject({
     type: eventTypeSchema,
-    at: z.iso.datetime().optional(),
+    at: timeSchema.optional(),
     payload: jsonObjectSchema,
     raw: jsonValueSchema.optional(),
   })

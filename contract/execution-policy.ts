@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from './optional.js';
 
 const milliseconds = (minimum: number, maximum: number) => z.number().int().min(minimum).max(maximum);
 
@@ -53,8 +54,23 @@ export const executionPolicySchema = z
 export type ExecutionPolicy = z.infer<typeof executionPolicySchema>;
 
 /** What a caller may say: what is left out stays out, so that the session's value or the default holds (zod fills in defaults also where a field is optional). */
-export const executionPolicyInputSchema = z.strictObject(limits).partial().meta({
-  id: 'ExecutionPolicyInput',
-  description:
-    'Limits of a turn; what is left out keeps the value of the session or the default. `idleTimeoutMs: 0` switches the idle limit off.',
-});
+export const executionPolicyInputSchema = z
+  .strictObject({
+    claimTimeoutMs: optional(limits.claimTimeoutMs),
+    leaseMs: optional(limits.leaseMs),
+    firstOutputTimeoutMs: optional(limits.firstOutputTimeoutMs),
+    idleTimeoutMs: optional(limits.idleTimeoutMs),
+    hardTimeoutMs: optional(limits.hardTimeoutMs),
+    partitionGraceMs: optional(limits.partitionGraceMs),
+    maxAttempts: optional(limits.maxAttempts),
+    retryBackoffMs: optional(limits.retryBackoffMs),
+    providerParkMs: optional(limits.providerParkMs),
+    approvalPolicy: optional(limits.approvalPolicy),
+    approvalTimeoutMs: optional(limits.approvalTimeoutMs),
+    parkAfterMs: optional(limits.parkAfterMs),
+  })
+  .meta({
+    id: 'ExecutionPolicyInput',
+    description:
+      'Limits of a turn; what is left out keeps the value of the session or the default. `idleTimeoutMs: 0` switches the idle limit off.',
+  });

@@ -174,3 +174,7 @@ export const runFailureKindSchema = z
   .enum(runFailureKinds)
   .meta({ id: 'RunFailureKind', description: 'Why a run failed.' });
 export type RunFailureKind = z.infer<typeof runFailureKindSchema>;
+
+const knownRunFailures: ReadonlySet<string> = new Set(runFailureKinds);
+/** Whether a word of a runner is one of the list. */
+export const isRunFailureKind = (word: string): word is RunFailureKind => knownRunFailures.has(word);

@@ -8,10 +8,11 @@ export const healthSchema = z
     ready: z.boolean(),
     database: z.object({
       adapter: z.literal('postgres'),
-      ready: z.boolean(),
+      /** Null: not asked, because liveness asks nobody. */
+      ready: z.boolean().nullable(),
       message: z.string().nullable(),
     }),
-    temporal: z.object({ ready: z.boolean(), message: z.string().nullable() }),
+    temporal: z.object({ ready: z.boolean().nullable(), message: z.string().nullable() }),
     sourceCommit: z.string(),
     /** As whoami answers it; null until it was read for the first time: liveness asks nobody. */
     installationId: z.string().nullable(),

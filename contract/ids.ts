@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from './optional.js';
 
 /** Prefixes of the ids that AgentRun makes (decisions.md, HTTP "ids"). */
 export const idPrefixes = {
@@ -30,6 +31,17 @@ export const sessionIdSchema = z
     /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/,
     'expected 1 to 128 characters of A-Z a-z 0-9 _ . - beginning with a letter or digit',
   );
+
+/** A session id in a body: blank space around it does not count, and a blank or absent one asks for a generated id (contract.md 3.3). */
+export const sessionIdInputSchema = optional(
+  z
+    .string()
+    .regex(
+      /^[ \t\r\n]*(?:[A-Za-z0-9][A-Za-z0-9_.-]{0,127})?[ \t\r\n]*$/,
+      'expected 1 to 128 characters of A-Z a-z 0-9 _ . - beginning with a letter or digit, or none',
+    )
+    .transform((text) => (text.trim() === '' ? undefined : text.trim())),
+);
 export const runIdSchema = generatedId(idPrefixes.run);
 export const commandIdSchema = generatedId(idPrefixes.command);
 export const runnerJobIdSchema = generatedId(idPrefixes.runnerJob);

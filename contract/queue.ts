@@ -2,27 +2,28 @@ import { z } from 'zod';
 import { commandPayloadSchema, idempotencyKeySchema } from './commands.js';
 import { executionPolicyInputSchema } from './execution-policy.js';
 import { jsonObjectSchema } from './json.js';
+import { optional, optionalOr } from './optional.js';
 import { labelsSchema, sessionRefSchema, workspaceInputSchema } from './runs.js';
 import { backendProfileSchema, queueTaskStateSchema } from './states.js';
-import { textSchema } from './text.js';
+import { promptSchema, textSchema } from './text.js';
 
 /** Body of `POST /api/v1/queue/tasks`. Creating does not dispatch (contract.md 4.2). Either `payload` or `prompt`. */
 export const createQueueTaskSchema = z
   .strictObject({
     tenantId: textSchema,
     projectId: textSchema,
-    queue: textSchema.max(100).default('default'),
-    title: textSchema.max(300).optional(),
-    payload: commandPayloadSchema.optional(),
-    prompt: z.string().max(262_144).optional(),
-    priority: z.number().int().min(-1_000).max(1_000).default(0),
-    backendProfile: backendProfileSchema.default('codex'),
-    sessionRef: sessionRefSchema.optional(),
-    workspace: workspaceInputSchema.optional(),
-    executionPolicy: executionPolicyInputSchema.optional(),
-    labels: labelsSchema.optional(),
-    metadata: jsonObjectSchema.optional(),
-    idempotencyKey: idempotencyKeySchema.optional(),
+    queue: optionalOr(textSchema.max(100), 'default'),
+    title: optional(textSchema.max(300)),
+    payload: optional(commandPayloadSchema),
+    prompt: optional(promptSchema),
+    priority: optionalOr(z.number().int().min(-1_000).max(1_000), 0),
+    backendProfile: optionalOr(backendProfileSchema, 'codex'),
+    sessionRef: optional(sessionRefSchema),
+    workspace: optional(workspaceInputSchema),
+    executionPolicy: optional(executionPolicyInputSchema),
+    labels: optional(labelsSchema),
+    metadata: optional(jsonObjectSchema),
+    idempotencyKey: optional(idempotencyKeySchema),
   })
   .refine((body) => body.payload !== undefined || (body.prompt?.trim() ?? '') !== '', {
     message: 'expected a payload object or a non-blank prompt',

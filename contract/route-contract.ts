@@ -106,7 +106,9 @@ export function failuresOf(route: RouteContract): ReadonlySet<RequestFailureKind
   if (route.auth !== 'none') {
     kinds.add('unauthorized').add('forbidden').add('rate-limited');
   }
-  if (route.path.includes('/:')) kinds.add('not-found');
+  // The ids of routes for runner tokens alone are those of the token: another is forbidden.
+  if (route.path.includes('/:') && route.auth !== 'none' && route.auth.api !== undefined)
+    kinds.add('not-found');
   if (route.bodyKind !== 'none') kinds.add('payload-too-large').add('unsupported-media-type');
   if (route.idempotency === 'key') kinds.add('conflict');
   return kinds;

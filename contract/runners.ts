@@ -3,11 +3,12 @@ import { agentRequestResolutionSchema } from './agent-requests.js';
 import { commandRecordSchema } from './commands.js';
 import { runnerJobIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
+import { optional, optionalOr } from './optional.js';
 import { launcherSchema, runRecordSchema } from './runs.js';
 import { backendProfileSchema, runnerStateSchema } from './states.js';
 import { textSchema } from './text.js';
 
-const leaseMsSchema = z.number().int().min(1_000).max(600_000).default(60_000);
+const leaseMsSchema = optionalOr(z.number().int().min(1_000).max(600_000), 60_000);
 
 /** What a driver can do (agents.md 2.3). */
 export const driverCapabilitiesSchema = z
@@ -34,11 +35,11 @@ export type DriverCapabilities = z.infer<typeof driverCapabilitiesSchema>;
  */
 export const registerSchema = z
   .looseObject({
-    runnerId: textSchema.max(200).optional(),
-    jobId: runnerJobIdSchema.optional(),
-    backend: textSchema.optional(),
-    version: textSchema.optional(),
-    capabilities: driverCapabilitiesSchema.optional(),
+    runnerId: optional(textSchema.max(200)),
+    jobId: optional(runnerJobIdSchema),
+    backend: optional(textSchema),
+    version: optional(textSchema),
+    capabilities: optional(driverCapabilitiesSchema),
   })
   .meta({ id: 'RegisterRunner' });
 /** With an API token there is no job and no runner token: `claim` answers the run token. */
@@ -144,7 +145,7 @@ export const progressSchema = z.strictObject({
   lastEventAt: z.iso.datetime().nullable(),
   notifications: z.number().int().nonnegative(),
   /** The model has said something in this attempt: what the first-output limit waits for. */
-  outputSeen: z.boolean().default(false),
+  outputSeen: optionalOr(z.boolean(), false),
 });
 
 export type Progress = z.infer<typeof progressSchema>;
@@ -154,7 +155,7 @@ export const leaseSchema = z
   .object({
     runnerId: textSchema,
     leaseMs: leaseMsSchema,
-    progress: progressSchema.optional(),
+    progress: optional(progressSchema),
   })
   .meta({ id: 'RenewLease' });
 

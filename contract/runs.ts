@@ -1,8 +1,9 @@
 import { z } from 'zod';
 import { executionPolicyInputSchema, executionPolicySchema } from './execution-policy.js';
 import { runFailureKindSchema } from './failure-kinds.js';
-import { sessionIdSchema } from './ids.js';
+import { sessionIdInputSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
+import { optional, optionalOr } from './optional.js';
 import { backendProfileSchema, runStatusSchema, terminalStatusSchema } from './states.js';
 import {
   diagnosisSchema,
@@ -28,28 +29,66 @@ export const workspaceSchema = z
   });
 export type Workspace = z.infer<typeof workspaceSchema>;
 
-/** A workspace that is asked for. A credential in the repository's URL would be stored, shown and logged: it is refused. */
-export const workspaceInputSchema = workspaceSchema.refine(
-  ({ repository }) => repository === undefined || !hasUrlCredential(repository),
-  {
+/**
+ * A workspace that is asked for. Only what git fetches without running a program of the caller's choice; a credential in the repository's URL would be
+ * stored, shown and logged.
+ */
+export const workspaceInputSchema = z
+  .strictObject({ repository: optional(textSchema), ref: optional(textSchema), path: optional(textSchema) })
+  .refine(({ repository }) => repository === undefined || isRepository(repository), {
     path: ['repository'],
     error:
-      'expected a URL without user, password or token; name a credential that the workspace may use instead',
-  },
-);
+      'expected an absolute path, host:path, or a URL of https, http, ssh, git or file without user, password, token, query or fragment; name a credential that the workspace may use instead',
+  })
+  .refine(({ ref }) => ref === undefined || isRef(ref), {
+    path: ['ref'],
+    error:
+      'expected the name of a branch or tag, at most 255 characters, without blanks and not beginning with -',
+  })
+  .meta({
+    id: 'WorkspaceInput',
+    description:
+      'The workspace that is asked for. `repository` holds no user, password or token. `path`: local mode only, a directory that is copied at the first turn of the session.',
+  });
 
-/** Whether an URL names who fetches it: `https://token@host`, `ssh://git:password@host`; the lone user of ssh is none. */
-function hasUrlCredential(repository: string): boolean {
-  if (!URL.canParse(repository)) return /^[a-z][a-z0-9+.-]*:\/\/[^/@\s]*@/i.test(repository);
-  const { protocol, username, password } = new URL(repository);
-  return password !== '' || (username !== '' && !['ssh:', 'git+ssh:'].includes(protocol));
+const repositoryProtocols = ['https:', 'http:', 'ssh:', 'git:', 'file:'];
+/** `user@host:path` of ssh. `transport::address` would run a program. */
+const scpForm = /^(?:\w[\w.-]*@)?\w[\w.-]*:(?!:|\/\/)[^?#]+$/;
+
+function isRepository(repository: string): boolean {
+  if (hasBlank(repository)) return false;
+  if (repository.startsWith('/')) return true;
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(repository))
+    return URL.canParse(repository) && isPlainUrl(new URL(repository));
+  return scpForm.test(repository) && !/^(?:https?|ssh|git|file|ftps?):/i.test(repository);
 }
 
+/** Whether it is on the machine of the launcher, as a folder that a `path` names. */
+export function isLocalRepository(repository: string): boolean {
+  return repository.startsWith('/') || /^file:/i.test(repository);
+}
+
+/** Without who fetches it (`https://token@host`, `ssh://git:password@host`; the lone user of ssh is none) and without parameters. */
+function isPlainUrl({ protocol, username, password, search, hash }: URL): boolean {
+  return (
+    repositoryProtocols.includes(protocol) &&
+    password === '' &&
+    search === '' &&
+    hash === '' &&
+    (username === '' || protocol === 'ssh:')
+  );
+}
+
+/** Git takes what begins with `-` for an option. */
+const isRef = (ref: string) => ref.length <= 255 && !ref.startsWith('-') && !hasBlank(ref);
+
+const hasBlank = (text: string) => /[\s\p{Cc}]/u.test(text);
+
 export const sessionRefSchema = z.strictObject({
-  sessionId: sessionIdSchema.optional(),
+  sessionId: sessionIdInputSchema,
   conversationId: z.string().nullable().optional(),
   threadId: z.string().nullable().optional(),
-  metadata: jsonObjectSchema.optional(),
+  metadata: optional(jsonObjectSchema),
 });
 
 /** Body of `POST /api/v1/runs` (decisions.md, "Bodies"). On `send` all of it may be left out. */
@@ -57,21 +96,24 @@ export const createRunSchema = z
   .strictObject({
     tenantId: textSchema,
     projectId: textSchema,
-    backendProfile: backendProfileSchema.default('codex'),
-    providerId: textSchema.optional(),
-    sessionRef: sessionRefSchema.optional(),
-    workspace: workspaceInputSchema.optional(),
-    executionPolicy: executionPolicyInputSchema.optional(),
-    labels: labelsSchema.optional(),
-    metadata: jsonObjectSchema.optional(),
+    backendProfile: optionalOr(backendProfileSchema, 'codex'),
+    providerId: optional(textSchema),
+    sessionRef: optional(sessionRefSchema),
+    workspace: optional(workspaceInputSchema),
+    executionPolicy: optional(executionPolicyInputSchema),
+    labels: optional(labelsSchema),
+    metadata: optional(jsonObjectSchema),
   })
   .meta({ id: 'CreateRun' });
 export type CreateRun = z.infer<typeof createRunSchema>;
 
 /** `run` of a send: the same fields, none required. */
 export const sendRunSchema = createRunSchema
-  .extend({ backendProfile: backendProfileSchema.optional() })
-  .partial()
+  .extend({
+    tenantId: optional(textSchema),
+    projectId: optional(textSchema),
+    backendProfile: optional(backendProfileSchema),
+  })
   .meta({
     id: 'RunSettings',
     description:
@@ -134,9 +176,9 @@ export type RunRecord = z.infer<typeof runRecordSchema>;
  */
 export const cancelSchema = z
   .strictObject({
-    reason: z.string().trim().max(2_000).optional(),
-    deadlineMs: z.number().int().min(1_000).max(600_000).optional(),
-    waitMs: z.number().int().min(0).max(25_000).default(0),
+    reason: optional(z.string().trim().max(2_000)),
+    deadlineMs: optional(z.number().int().min(1_000).max(600_000)),
+    waitMs: optionalOr(z.number().int().min(0).max(25_000), 0),
   })
   .meta({
     id: 'Cancel',

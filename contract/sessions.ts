@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { agentRequestDecisionSchema } from './agent-requests.js';
 import { commandPayloadSchema, commandRecordSchema, idempotencyKeySchema } from './commands.js';
 import { executionPolicyInputSchema } from './execution-policy.js';
-import { agentRequestIdSchema, commandIdSchema, sessionIdSchema } from './ids.js';
+import { agentRequestIdSchema, commandIdSchema, sessionIdInputSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
+import { optional, optionalOr } from './optional.js';
 import {
   cancelSchema,
   labelsSchema,
@@ -21,22 +22,22 @@ import {
 } from './states.js';
 import { storageBackendSchema, storageKindSchema } from './storage.js';
 import { livenessSchema, sessionSupervisorSchema, unavailableLivenessSchema } from './supervisor.js';
-import { subdirectorySchema, textSchema, timeSchema } from './text.js';
+import { promptSchema, subdirectorySchema, textSchema, timeSchema } from './text.js';
 
 /** Body of `POST /api/v1/sessions` (contract.md 3.3). */
 export const createSessionSchema = z
   .strictObject({
-    sessionId: sessionIdSchema.optional(),
+    sessionId: sessionIdInputSchema,
     tenantId: textSchema,
     projectId: textSchema,
-    backendProfile: backendProfileSchema.default('codex'),
+    backendProfile: optionalOr(backendProfileSchema, 'codex'),
     conversationId: z.string().max(200).nullable().optional(),
-    codexRolloutSubdir: subdirectorySchema.default('sessions'),
-    expiresAt: timeSchema.optional(),
-    metadata: jsonObjectSchema.optional(),
-    labels: labelsSchema.optional(),
-    workspace: workspaceInputSchema.optional(),
-    executionPolicy: executionPolicyInputSchema.optional(),
+    codexRolloutSubdir: optionalOr(subdirectorySchema, 'sessions'),
+    expiresAt: optional(timeSchema),
+    metadata: optional(jsonObjectSchema),
+    labels: optional(labelsSchema),
+    workspace: optional(workspaceInputSchema),
+    executionPolicy: optional(executionPolicyInputSchema),
   })
   .meta({ id: 'CreateSession' });
 export type CreateSession = z.infer<typeof createSessionSchema>;
@@ -127,6 +128,7 @@ export const sessionViewSchema = sessionSummarySchema
     id: 'SessionView',
     description: 'A session as one reader sees it; `liveness` and `supervisor` once it has a run.',
   });
+export type SessionView = z.infer<typeof sessionViewSchema>;
 
 /** Answer of `POST /api/v1/sessions/:sessionId/read` (contract.md 3.7). */
 export const readMarkSchema = z
@@ -142,8 +144,6 @@ export type ReadMark = z.infer<typeof readMarkSchema>;
 export const whenBusySchema = z.enum(['steer', 'queue', 'interrupt', 'reject']);
 export type WhenBusy = z.infer<typeof whenBusySchema>;
 
-const promptText = z.string().max(262_144);
-
 /**
  * Body of `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6.1; ours: `whenBusy`, `answers`, `decision`, `questionAnswers`, `deadlineAt`).
  * A message answers a request of the agent only by naming it in `answers`; then `decision` says how (for a question the prompt or `questionAnswers`
@@ -152,22 +152,22 @@ const promptText = z.string().max(262_144);
  */
 export const sendSchema = z
   .strictObject({
-    dryRun: z.boolean().default(false),
-    payload: commandPayloadSchema.optional(),
-    prompt: promptText.optional(),
-    message: promptText.optional(),
-    text: promptText.optional(),
-    commandIdempotencyKey: idempotencyKeySchema.optional(),
-    idempotencyKey: idempotencyKeySchema.optional(),
+    dryRun: optionalOr(z.boolean(), false),
+    payload: optional(commandPayloadSchema),
+    prompt: optional(promptSchema),
+    message: optional(promptSchema),
+    text: optional(promptSchema),
+    commandIdempotencyKey: optional(idempotencyKeySchema),
+    idempotencyKey: optional(idempotencyKeySchema),
     run: sendRunSchema.nullable().optional(),
     runBase: sendRunSchema.nullable().optional(),
     runnerJob: z.strictObject({}).nullable().optional(),
-    createRunnerJob: z.boolean().default(true),
-    whenBusy: whenBusySchema.default('steer'),
-    answers: agentRequestIdSchema.optional(),
-    decision: agentRequestDecisionSchema.optional(),
-    questionAnswers: z.record(z.string().max(200), z.array(z.string().max(20_000)).max(20)).optional(),
-    deadlineAt: timeSchema.optional(),
+    createRunnerJob: optionalOr(z.boolean(), true),
+    whenBusy: optionalOr(whenBusySchema, 'steer'),
+    answers: optional(agentRequestIdSchema),
+    decision: optional(agentRequestDecisionSchema),
+    questionAnswers: optional(z.record(z.string().max(200), z.array(z.string().max(20_000)).max(20))),
+    deadlineAt: optional(timeSchema),
   })
   .refine((body) => body.decision === undefined || body.answers !== undefined, {
     message: 'expected `answers` with the id of the request that this decides',
@@ -248,7 +248,7 @@ export const deletedSessionSchema = z
  * configuration, not from callers.
  */
 export const createRunnerJobSchema = z
-  .strictObject({ commandId: commandIdSchema.optional() })
+  .strictObject({ commandId: optional(commandIdSchema) })
   .meta({ id: 'CreateRunnerJob' });
 
 /** One row per attempt and the runner that serves it (decisions.md, Words). */
@@ -354,11 +354,11 @@ export const sendPlanSchema = z
 export type SendPlan = z.infer<typeof sendPlanSchema>;
 
 /** Bodies of `read` and `control` (contract.md 3.7, 3.8). `deadlineMs` and `waitMs` are those of a cancel. */
-export const readBodySchema = z.strictObject({ readerId: textSchema.optional() }).meta({ id: 'ReadSession' });
+export const readBodySchema = z.strictObject({ readerId: optional(textSchema) }).meta({ id: 'ReadSession' });
 export const controlBodySchema = z
   .strictObject({
     action: z.enum(['read', 'cancel']),
-    readerId: textSchema.optional(),
+    readerId: optional(textSchema),
     reason: cancelSchema.shape.reason,
     deadlineMs: cancelSchema.shape.deadlineMs,
     waitMs: cancelSchema.shape.waitMs,

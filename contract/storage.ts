@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { optional } from './optional.js';
 import { subdirectorySchema, textSchema, timeSchema } from './text.js';
 
 export const storageKindSchema = z.enum(['none', 'pvc', 'evicted']);
@@ -33,14 +34,14 @@ export type StorageSummary = z.infer<typeof storageSummarySchema>;
  */
 export const refreshStorageSchema = z
   .strictObject({
-    pvcName: textSchema.optional(),
-    namespace: textSchema.optional(),
+    pvcName: optional(textSchema),
+    namespace: optional(textSchema),
     pvcPhase: z.string().nullable().optional(),
     storageSizeBytes: z.number().nullable().optional(),
     storageFilesCount: z.number().nullable().optional(),
     storageSha256: z.string().nullable().optional(),
     storageUpdatedAt: timeSchema.nullable().optional(),
-    codexRolloutSubdir: subdirectorySchema.optional(),
+    codexRolloutSubdir: optional(subdirectorySchema),
   })
   .meta({ id: 'RefreshStorage' });
 

@@ -3,6 +3,17 @@ import { z } from 'zod';
 /** A non-blank string, trimmed. */
 export const textSchema = z.string().trim().min(1, 'expected a non-blank string');
 
+/** UTF-8 bytes of the longest prompt: 256 KiB (decisions.md, limits). */
+const longestPromptBytes = 262_144;
+
+/** What a person says to an agent. */
+export const promptSchema = z
+  .string()
+  .max(longestPromptBytes)
+  .refine((text) => new TextEncoder().encode(text).length <= longestPromptBytes, {
+    message: `expected at most ${longestPromptBytes} bytes of UTF-8`,
+  });
+
 /** A relative folder below the agent's home; no `..`, not absolute (contract.md oddity 19). */
 export const subdirectorySchema = z
   .string()

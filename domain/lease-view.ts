@@ -5,7 +5,7 @@ export type LeaseState = 'ended' | 'unclaimed' | 'expired' | 'live';
 
 export interface LeaseVerdict {
   readonly state: LeaseState;
-  /** Never negative; null without a lease. */
+  /** Never negative; null without a lease, and when nothing is waited for any more. */
   readonly remainingMs: number | null;
 }
 
@@ -25,7 +25,7 @@ export function leaseOf(facts: RunFacts, nowMs: number): LeaseVerdict {
   const expiresAtMs = attempt?.leaseExpiresAtMs ?? null;
   const remainingMs = expiresAtMs === null ? null : Math.max(0, expiresAtMs - nowMs);
   if (facts.terminalStatus !== null || (attempt !== null && hasEnded(attempt))) {
-    return { state: 'ended', remainingMs };
+    return { state: 'ended', remainingMs: null };
   }
   if (attempt === null || attempt.claimedBy === null) return { state: 'unclaimed', remainingMs };
   if (expiresAtMs === null || expiresAtMs <= nowMs) return { state: 'expired', remainingMs };

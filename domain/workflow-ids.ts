@@ -11,6 +11,8 @@ export const storageGcWorkflowId = (tenantId: string | null) =>
 export const mainTaskQueue = 'agentrun';
 /** Supervising activities only: one slot per running turn, so that they never starve the rest (architecture.md 4.2). */
 export const superviseTaskQueue = 'supervise';
+/** Measuring and removing the files and rows of sessions: few slots, so that they never take those of launches. */
+export const storageTaskQueue = 'storage';
 
 /** Typed search attributes, all of type Keyword (architecture.md 4.2). */
 export const searchAttributeNames = {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type AnswerPayload, answerPayloadSchema } from '../contract/agent-requests.js';
 import { commandPayloadSchema } from '../contract/commands.js';
+import { runIdSchema } from '../contract/ids.js';
 import { createRunSchema, type Launcher, type SendRun, sendRunSchema } from '../contract/runs.js';
 import { whenBusySchema } from '../contract/sessions.js';
 import { decideSend, type SendDecision } from '../domain/send-plan.js';
@@ -15,6 +16,8 @@ import { loadSendFacts, type SendSituation } from './send-facts.js';
 export const messageBodySchema = z.object({
   payload: commandPayloadSchema,
   whenBusy: whenBusySchema.default('steer'),
+  /** The run that this is to steer, where the caller named one: another is never steered. */
+  steers: runIdSchema.optional(),
   run: sendRunSchema.optional(),
   /** False: the turn waits for a runner that somebody else starts (architecture.md 4.4). */
   createRunnerJob: z.boolean().default(true),
@@ -139,7 +142,10 @@ async function decideMessage(
 ): Promise<AcceptedMessage> {
   const problem = ownershipProblem(message, situation);
   if (problem !== undefined) return problem;
-  const verdict = decideSend(situation.facts, message.body.whenBusy);
+  const steered = await steeredRun(tx, message.body.steers, situation);
+  const refusal = steerRefusal(steered);
+  if (refusal !== undefined) return refuse('conflict', refusal);
+  const verdict = decideSend(situation.facts, steered === 'ended' ? 'queue' : message.body.whenBusy);
   switch (verdict.kind) {
     case 'refuse':
       return refuse(verdict.failureKind, verdict.message);
@@ -179,6 +185,36 @@ async function decideMessage(
       };
     }
   }
+}
+
+/** Where a run stands that is to be steered by its id. The session's row is locked, so that none of its turns begins meanwhile. */
+type SteeredRun = 'any' | 'active' | 'unbegun' | 'queued' | 'cancelled' | 'ended';
+
+async function steeredRun(
+  tx: Transaction,
+  runId: string | undefined,
+  { facts }: SendSituation,
+): Promise<SteeredRun> {
+  if (runId === undefined) return 'any';
+  const found = await tx.query<{ begun: boolean; cancelled: boolean; ended: boolean }>(
+    `select prompt_command_id is not null as begun, coalesce(terminal_status = 'cancelled', cancel_requested_at is not null) as cancelled,
+       terminal_status is not null as ended
+       from runs where run_id = $1`,
+    [runId],
+  );
+  const run = found.rows[0];
+  if (run === undefined || run.cancelled) return 'cancelled';
+  if (run.ended) return 'ended';
+  if (!run.begun) return 'unbegun';
+  return facts.activeRun?.runId === runId ? 'active' : 'queued';
+}
+
+/** A steer belongs to the run that it names (contract.md 5.6); one that ended by itself takes it as the next turn of its session. */
+function steerRefusal(run: SteeredRun): string | undefined {
+  if (run === 'unbegun') return 'the run has not begun: a turn command begins it';
+  if (run === 'queued') return 'the run waits behind another turn of its session and cannot be steered yet';
+  if (run === 'cancelled') return 'the run was cancelled: it takes no steer';
+  return undefined;
 }
 
 async function isPast(tx: Transaction, time: string | undefined): Promise<boolean> {
@@ -273,8 +309,9 @@ async function createSessionFromRun(tx: Transaction, message: Message, body: Sen
   const run = createRunSchema.parse(body);
   const inserted = await tx.query(
     `insert into sessions (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, workspace, execution_policy,
-       metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending', now() + interval '30 days')
+       metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at, expires_at_chosen)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending', now() + interval '30 days',
+       false)
      on conflict (session_id) do nothing`,
     [
       message.session_id,

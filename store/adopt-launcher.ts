@@ -7,6 +7,7 @@ import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { type LockedRun, lockSessionAndRun } from './run-lock.js';
 
 const attemptSchema = z.object({
+  /** Null: it has no job, or that of a runner which was started elsewhere. */
   job_id: z.string().nullable(),
   job_name: z.string(),
   claimed: z.boolean(),
@@ -16,7 +17,7 @@ const attemptSchema = z.object({
 /**
  * Gives the current attempt of a run with launcher `external` the configured launcher (architecture.md 4.4, "POST runner-jobs"): its runner and its
  * runner job are written as those of a launched attempt, and the time to claim begins anew. Whoever watches the attempt finds it and launches. A run
- * that has a job is answered with it, so a repeat answers the same. Locks session, then run.
+ * that has a job of ours is answered with it, so a repeat answers the same. Locks session, then run.
  */
 export async function adoptLauncher(
   pool: Pool,
@@ -57,7 +58,7 @@ async function currentAttempt(
   const found = await tx.query(
     `select j.job_id, a.job_name, a.claimed_by is not null as claimed, a.ended_at is not null as ended
        from runs r join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch
-       left join runner_jobs j on j.run_id = a.run_id and j.epoch = a.epoch where r.run_id = $1`,
+       left join runner_jobs j on j.run_id = a.run_id and j.epoch = a.epoch and j.launcher <> 'external' where r.run_id = $1`,
     [run.run_id],
   );
   return found.rows.length === 0 ? undefined : attemptSchema.parse(found.rows[0]);

@@ -53,15 +53,18 @@ export async function listAgentRequests(
   return found.rows.map(parseRequest);
 }
 
-/** A request of a session; undefined when it is none of its own. */
+/** A request of a session; undefined when it is none of its own, or the session not `tenantId`'s or being deleted. */
 export async function findAgentRequest(
   db: Queryable,
   sessionId: string,
   requestId: string,
+  tenantId?: string,
 ): Promise<AgentRequestRecord | undefined> {
   const found = await db.query(
-    `select ${columns} from agent_requests q where q.request_id = $1 and q.session_id = $2`,
-    [requestId, sessionId],
+    `select ${columns} from agent_requests q where q.request_id = $1 and q.session_id = $2
+        and ($3::text is null or exists (select 1 from sessions s
+              where s.session_id = q.session_id and s.tenant_id = $3 and s.deleted_at is null))`,
+    [requestId, sessionId, tenantId ?? null],
   );
   return found.rows.length === 0 ? undefined : parseRequest(found.rows[0]);
 }

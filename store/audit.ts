@@ -34,17 +34,27 @@ export async function beginAudit(db: Queryable, entry: AuditBeginning): Promise<
   return insertEntry(db, entry, null);
 }
 
-/** Writes the whole entry of a request that had no effect. */
-export async function recordRefusal(db: Queryable, entry: AuditBeginning, end: AuditEnd): Promise<void> {
-  await insertEntry(db, entry, end);
+/** Writes the whole entry of a request that had no effect, or of several of one kind. */
+export async function recordRefusal(
+  db: Queryable,
+  entry: AuditBeginning,
+  end: AuditEnd,
+  requests = 1,
+): Promise<void> {
+  await insertEntry(db, entry, end, requests);
 }
 
-async function insertEntry(db: Queryable, entry: AuditBeginning, end: AuditEnd | null): Promise<string> {
+async function insertEntry(
+  db: Queryable,
+  entry: AuditBeginning,
+  end: AuditEnd | null,
+  requests = 1,
+): Promise<string> {
   const id = newId(idPrefixes.auditEntry);
   await db.query(
     `insert into audit_log (audit_id, actor, actor_kind, tenant_id, operation, method, route, resource_kind, resource_id, trace_id,
-       outcome, status, failure_kind)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
+       outcome, status, failure_kind, requests)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
     [
       id,
       entry.actor,
@@ -59,6 +69,7 @@ async function insertEntry(db: Queryable, entry: AuditBeginning, end: AuditEnd |
       end?.outcome ?? null,
       end?.status ?? null,
       end?.failureKind ?? null,
+      requests,
     ],
   );
   return id;
@@ -90,7 +101,7 @@ export interface AuditFilter {
 }
 
 const columns = `audit_id as id, ${isoTime('at')} as at, actor, actor_kind as "actorKind", tenant_id as "tenantId", operation, method, route,
-  resource_kind as "resourceKind", resource_id as "resourceId", outcome, status, failure_kind as "failureKind", trace_id as "traceId"`;
+  resource_kind as "resourceKind", resource_id as "resourceId", outcome, status, failure_kind as "failureKind", requests, trace_id as "traceId"`;
 const keyset: Keyset<[string]> = { list: 'audit', key: idKeySchema };
 /** Ids carry the clock of the API, `at` that of Postgres. */
 const clockSlackMs = 3_600_000;

@@ -1,7 +1,9 @@
 import { z } from 'zod';
+import { idPrefixes } from '../contract/ids.js';
 import type { AssignmentFacts } from '../contract/runners.js';
 import { loadAssignment } from './assignments.js';
 import { appendEvents } from './events.js';
+import { newId } from './new-id.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { fenced, type RunnerIdentity } from './runner-identity.js';
 
@@ -80,8 +82,11 @@ async function takeAttempt(tx: Transaction, runner: RunnerIdentity, attempt: Att
     [runner.runId],
   );
   await tx.query(
-    `update runner_jobs set phase = 'running', updated_at = now() where run_id = $1 and epoch = $2`,
-    [runner.runId, runner.epoch],
+    // An attempt that was launched has its job; one of a runner of somebody else's gets it with the runner that serves it (decisions.md, Words).
+    `insert into runner_jobs (job_id, run_id, epoch, command_id, job_name, launcher, phase)
+     select $3, run_id, $2, prompt_command_id, $4, launcher, 'running' from runs where run_id = $1
+     on conflict (run_id, epoch) do update set phase = excluded.phase, updated_at = now()`,
+    [runner.runId, runner.epoch, newId(idPrefixes.runnerJob), runner.jobName],
   );
   await appendEvents(tx, runner.runId, runner.epoch, [
     {
@@ -100,6 +105,8 @@ export async function ensureExternalRunner(
   runner: Omit<RunnerIdentity, 'jobName'>,
 ): Promise<RunnerIdentity> {
   const jobName = await withTransaction(pool, async (tx) => {
+    // A launcher may be given to the attempt at this moment: it sees this runner, or this sees its.
+    await tx.query('select 1 from runs where run_id = $1 for no key update', [runner.runId]);
     const found = await tx.query<{ job_name: string }>(
       'select job_name from attempts where run_id = $1 and epoch = $2',
       [runner.runId, runner.epoch],

@@ -6,6 +6,7 @@ import { appendEvents } from './events.js';
 import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
 import { commandColumns, parseCommand, runnerCommandColumns } from './records.js';
 import { lockRunForRunner, type RunnerIdentity, requireCurrent } from './runner-identity.js';
+import { storableJson } from './storable-json.js';
 
 /** @throws AgentRunError `not-found`, also for a command of another tenant. */
 export async function getCommand(
@@ -156,9 +157,10 @@ export async function acknowledgeCommand(
 }
 
 /**
- * How a command ended, said by its runner. The same again answers the record.
+ * How a command ended, said by its runner. The same again answers the record. What it says of a prompt counts where the status of the run is silent
+ * ({@link storeOutcome}).
  *
- * @throws AgentRunError `fenced`; `conflict` when it ended differently.
+ * @throws AgentRunError `fenced`; `conflict` when it ended differently, or was said to.
  */
 export async function finishCommand(
   pool: Pool,
@@ -169,16 +171,34 @@ export async function finishCommand(
   return withTransaction(pool, async (tx) => {
     await lockRunForRunner(tx, runner);
     const command = await lockCommand(tx, runner.runId, commandId);
-    if (command.state === outcome.terminalStatus) return command;
     if (isTerminalState(command.state)) {
-      throw new AgentRunError('conflict', `command ${commandId} has ended already: ${command.state}`);
+      if (command.state === outcome.terminalStatus && (await isSaid(tx, commandId, outcome))) return command;
+      throw new AgentRunError('conflict', `command ${commandId} has ended already: ${command.state}`, {
+        details: { state: command.state },
+      });
     }
     await tx.query(
-      `update commands set state = $2, finished_at = now(), acknowledged_at = coalesce(acknowledged_at, now()) where command_id = $1`,
-      [commandId, outcome.terminalStatus],
+      `update commands set state = $2, outcome = $3, finished_at = now(), acknowledged_at = coalesce(acknowledged_at, now())
+        where command_id = $1`,
+      [commandId, outcome.terminalStatus, storableJson(outcome)],
     );
+    if (command.type === 'turn') {
+      await tx.query(
+        `update runs set thread_id = coalesce($2, thread_id), turn_id = coalesce($3, turn_id), updated_at = now() where run_id = $1`,
+        [runner.runId, outcome.threadId ?? null, outcome.turnId ?? null],
+      );
+    }
     return lockCommand(tx, runner.runId, commandId);
   });
+}
+
+/** Whether a command that has ended was said to end so; one that ended with its run was told nothing else. */
+async function isSaid(tx: Transaction, commandId: string, outcome: Outcome): Promise<boolean> {
+  const found = await tx.query<{ same: boolean }>(
+    'select outcome is null or outcome = $2::jsonb as same from commands where command_id = $1',
+    [commandId, storableJson(outcome)],
+  );
+  return found.rows[0]?.same === true;
 }
 
 /** A steer that was withdrawn. `sendable`: a runner may have fetched it before, and then its agent may get it all the same. */

@@ -20,6 +20,7 @@ export function databaseChecks(pool: Pool, directory: string): Check[] {
     },
     {
       name: 'migrations',
+      needs: 'postgres',
       variable: 'DATABASE_URL',
       cure: 'correct DATABASE_URL first',
       look: async () => {

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { EventPage, EventType, ProducedEvent, RunEvent } from '../contract/events.js';
+import { keptEvent } from '../domain/runner-evidence.js';
 import { noteProgress } from './attempt-progress.js';
 import { deliveriesIn, recordDeliveries } from './deliveries.js';
 import { insertEvents, type StoredEvents } from './event-rows.js';
@@ -101,7 +102,7 @@ export async function appendRunnerEvent(
 ): Promise<RunEvent> {
   return withTransaction(pool, async (tx) => {
     await lockRunForRunner(tx, runner);
-    const { lastSeq } = await appendEvents(tx, runner.runId, runner.epoch, [event]);
+    const { lastSeq } = await appendEvents(tx, runner.runId, runner.epoch, [keptEvent(event)]);
     await noteProgress(tx, runner, [event]);
     const deliveries = deliveriesIn([event]);
     if (deliveries.length > 0) await recordDeliveries(tx, runner.runId, deliveries);

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { Transaction } from './pool.js';
+import { sessionExpiry } from './session-expiry.js';
 
 /** Whether a turn of the session `s` is active or queued, or a message that came too late for its turn is to become one. */
 export const sessionBusySql = `(
@@ -8,8 +9,22 @@ export const sessionBusySql = `(
     and (b.session_turn is not null or b.prompt_command_id is not null))
   or exists (select 1 from commands c where c.session_id = s.session_id and c.steer_delivery = 'next-turn' and c.next_command_id is null))`;
 
+/**
+ * A session id is free again after a deletion: this says which of the sessions that had it is meant, so that a step that stood still does nothing to the
+ * next one. `generation` is the time of the session's creation in microseconds: letters and digits alone.
+ */
+export interface SessionGeneration {
+  readonly sessionId: string;
+  readonly generation: string;
+}
+
+/** The generation of the session row `alias`. */
+export const generationOf = (alias: string) =>
+  `(extract(epoch from ${alias}.created_at) * 1000000)::bigint::text`;
+
 const lockedSessionSchema = z.object({
   tenantId: z.string(),
+  generation: z.string(),
   isEvicted: z.boolean(),
   isArchived: z.boolean(),
   isDeleted: z.boolean(),
@@ -33,8 +48,8 @@ export async function lockSession(
   // The lock in a statement of its own: what is read afterwards is what was committed before it was given.
   await tx.query('select 1 from sessions where session_id = $1 for no key update', [sessionId]);
   const found = await tx.query(
-    `select s.tenant_id as "tenantId", s.storage_kind = 'evicted' as "isEvicted", s.archived_at is not null as "isArchived",
-       s.deleted_at is not null as "isDeleted", s.expires_at <= now() as "hasExpired", ${sessionBusySql} as "isBusy",
+    `select s.tenant_id as "tenantId", ${generationOf('s')} as generation, s.storage_kind = 'evicted' as "isEvicted", s.archived_at is not null as "isArchived",
+       s.deleted_at is not null as "isDeleted", ${sessionExpiry('s')} <= now() as "hasExpired", ${sessionBusySql} as "isBusy",
        exists (select 1 from queue_tasks t where t.session_id = s.session_id and t.state in ('dispatched', 'running')) as "hasTask"
      from sessions s where s.session_id = $1 and ($2::text is null or s.tenant_id = $2)`,
     [sessionId, tenantId ?? null],

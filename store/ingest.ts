@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { ProducedEvent } from '../contract/events.js';
 import type { IngestAnswer, IngestLine } from '../contract/ingest.js';
+import { keptEvent } from '../domain/runner-evidence.js';
 import { noteProgress } from './attempt-progress.js';
 import { deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
 import { insertEvents } from './event-rows.js';
@@ -146,7 +147,7 @@ async function store(
   await insertEvents(
     tx,
     { runId: runner.runId, epoch: runner.epoch, lastSeq: log.last_seq },
-    fresh.map((line) => ({ event: line.event, producerSeq: line.seq })),
+    fresh.map((line) => ({ event: keptEvent(line.event), producerSeq: line.seq })),
   );
   await noteProgress(tx, runner, events);
   const told = sideEffectsOf(events);

@@ -43,7 +43,7 @@ export function runListStatement(query: RunListQuery): { text: string; values: u
   where.equal('r.project_id', query.projectId);
   where.equal('r.backend_profile', query.backendProfile);
   where.equal('r.status', query.status);
-  // The same once more in the words of the indexes (store/migrations/0004): the status is in none of them.
+  // The same once more in the words of the indexes (store/migrations/0005): the status is in none of them.
   if (query.status !== undefined && isTerminalState(query.status)) {
     where.equal('r.terminal_status', query.status);
   } else if (query.status !== undefined) where.add('r.terminal_status is null');

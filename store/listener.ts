@@ -105,7 +105,10 @@ export class Listener {
         failures += 1;
         const waitMs =
           Math.min(longestBackOffMs, 100 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
-        this.#logger.warn({ attempt: failures, waitMs: Math.round(waitMs), cause: error }, 'not listening');
+        this.#logger.warn(
+          { attempt: failures, waitMs: Math.round(waitMs), cause: error },
+          'cannot listen for Postgres notifications; looks by time go on',
+        );
         await this.#pause(waitMs);
       }
     }

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { Outcome } from '../contract/commands.js';
+import { type Outcome, outcomeSchema } from '../contract/commands.js';
 import { AgentRunError } from '../contract/errors.js';
 import type { JsonObject } from '../contract/json.js';
 import type { RunRecord } from '../contract/runs.js';
@@ -33,10 +33,11 @@ const earlierSchema = z.object({ outcome: z.string(), same: z.boolean() });
 export async function storeOutcome(
   pool: Pool,
   runner: RunnerIdentity,
-  outcome: Outcome,
+  said: Outcome,
 ): Promise<StoredOutcome> {
   return withTransaction(pool, async (tx) => {
-    const earlier = await earlierOutcome(tx, runner, outcome);
+    const outcome = await withPrompt(tx, runner.runId, said);
+    const earlier = await earlierOutcome(tx, runner, outcome, said);
     if (earlier !== undefined) {
       if (earlier) return outcomeRecord(tx, runner, outcome);
       throw new AgentRunError(
@@ -49,7 +50,7 @@ export async function storeOutcome(
       [runner.runId],
     );
     await lockRunForRunner(tx, runner);
-    const meanwhile = await earlierOutcome(tx, runner, outcome);
+    const meanwhile = await earlierOutcome(tx, runner, outcome, said);
     if (meanwhile === undefined) await writeOutcome(tx, runner, outcome);
     else if (!meanwhile) {
       throw new AgentRunError(
@@ -61,16 +62,45 @@ export async function storeOutcome(
   });
 }
 
+/** What of an outcome is silent where the status of the prompt may have spoken. */
+const isWhole = ({ terminalStatus, failureKind, failureMessage, threadId, turnId }: Outcome): boolean =>
+  threadId != null &&
+  turnId != null &&
+  (terminalStatus === 'completed' ||
+    terminalStatus === 'cancelled' ||
+    (failureKind != null && failureMessage != null));
+
+/** Old runners say how the prompt ended, with all its fields, and then how the run did, with fewer: the outcome is both, if they agree on the end. */
+async function withPrompt(tx: Transaction, runId: string, said: Outcome): Promise<Outcome> {
+  if (isWhole(said)) return said;
+  const found = await tx.query<{ outcome: unknown }>(
+    `select c.outcome from runs r join commands c on c.command_id = r.prompt_command_id
+      where r.run_id = $1 and c.outcome ->> 'terminalStatus' = $2`,
+    [runId, said.terminalStatus],
+  );
+  const prompt = outcomeSchema.safeParse(found.rows[0]?.outcome).data;
+  if (prompt === undefined) return said;
+  return {
+    terminalStatus: said.terminalStatus,
+    failureKind: said.failureKind ?? prompt.failureKind,
+    failureMessage: said.failureMessage ?? prompt.failureMessage,
+    threadId: said.threadId ?? prompt.threadId,
+    turnId: said.turnId ?? prompt.turnId,
+    provider: said.provider ?? prompt.provider,
+  };
+}
+
 /** Undefined: none is stored; else whether it is this one. Also asked after the run has ended, so it knows no fence. */
 async function earlierOutcome(
   tx: Transaction,
   runner: RunnerIdentity,
   outcome: Outcome,
+  said: Outcome,
 ): Promise<boolean | undefined> {
   const found = await tx.query(
-    `select outcome, outcome_body = $4::jsonb as same from attempts
+    `select outcome, outcome_body in ($4::jsonb, $5::jsonb) as same from attempts
       where run_id = $1 and epoch = $2 and claimed_by = $3 and outcome is not null`,
-    [runner.runId, runner.epoch, runner.runnerId, storableJson(outcome)],
+    [runner.runId, runner.epoch, runner.runnerId, storableJson(outcome), storableJson(said)],
   );
   return found.rows.length === 0 ? undefined : earlierSchema.parse(found.rows[0]).same;
 }
@@ -128,12 +158,15 @@ async function endCommands(tx: Transaction, runner: RunnerIdentity): Promise<voi
   );
 }
 
-/** After a turn that ended well or was cancelled the runner waits for the session's next; after a failure it goes. */
+/**
+ * After a turn that ended well or was cancelled the runner waits for the session's next; after a failure it goes. One that somebody else started is
+ * gone for us with its only attempt: nobody here sees its process.
+ */
 async function releaseRunner(tx: Transaction, runner: RunnerIdentity, outcome: Outcome): Promise<void> {
   const reusable = outcome.terminalStatus === 'completed' || outcome.terminalStatus === 'cancelled';
   await tx.query(
     `update runners set updated_at = now(),
-       state = case when w.waits then 'idle' else 'closing' end,
+       state = case when w.waits then 'idle' when launcher = 'external' then 'gone' else 'closing' end,
        idle_until = case when w.waits then now() + idle_timeout_ms * interval '1 millisecond' end
      from (select $2 and idle_timeout_ms > 0 and expires_at > now() + (idle_timeout_ms + $3) * interval '1 millisecond' as waits
              from runners where job_name = $1) w

@@ -9,7 +9,8 @@ import { isTerminalState, queueTaskStateSchema, runStatusSchema } from '../contr
 import type { SendDecision } from '../domain/send-plan.js';
 import type { MessageBody } from './accept-message.js';
 import { newId } from './new-id.js';
-import { type Pool, withTransaction } from './pool.js';
+import { type Pool, type Transaction, withTransaction } from './pool.js';
+import { holdAgainstDeletion } from './session-tasks.js';
 
 const taskRowSchema = z.object({
   task_id: z.string(),
@@ -36,9 +37,10 @@ export interface TaskMessage {
 }
 
 /**
- * Marks a task dispatched and stores its message under the key "task and attempt", in one transaction. A repeat answers the same message.
+ * Marks a task dispatched and stores its message under the key "task and attempt", in one transaction. A repeat answers the same message. Locks session,
+ * then task: a deletion of the session sees a task that is under way, or the dispatch sees the deletion.
  *
- * @throws AgentRunError `conflict` when the task has ended.
+ * @throws AgentRunError `conflict` when the task has ended, or its session is being deleted.
  */
 export async function dispatchTask(
   pool: Pool,
@@ -46,6 +48,11 @@ export async function dispatchTask(
   notifyWorkflowId: string,
 ): Promise<TaskMessage> {
   return withTransaction(pool, async (tx) => {
+    const owner = await tx.query<{ session_id: string; tenant_id: string }>(
+      'select session_id, tenant_id from queue_tasks where task_id = $1 and latest_command_id is null',
+      [taskId],
+    );
+    for (const { session_id, tenant_id } of owner.rows) await holdAgainstDeletion(tx, session_id, tenant_id);
     const found = await tx.query('select * from queue_tasks where task_id = $1 for update', [taskId]);
     if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
     const task = taskRowSchema.parse(found.rows[0]);
@@ -93,7 +100,7 @@ export async function dispatchTask(
 
 const followedSchema = z.object({
   state: queueTaskStateSchema,
-  latest_command_id: z.string().nullable(),
+  message_is_gone: z.boolean(),
   decision: z
     .object({ decision: z.string(), runId: z.string().optional(), message: z.string().optional() })
     .nullable(),
@@ -109,26 +116,30 @@ export interface FollowedTask {
   readonly runId: string | null;
 }
 
-/** Copies what became of a task's run into the task: running, or its one terminal state. Reads everything anew each time. */
+/**
+ * Copies what became of a task's run into the task: running, or its one terminal state. Reads everything anew each time. A task whose message is gone, with
+ * its session, has failed.
+ */
 export async function followTask(pool: Pool, taskId: string): Promise<FollowedTask> {
   return withTransaction(pool, async (tx) => {
+    await lockTask(tx, taskId);
     const found = await tx.query(
-      `select t.state, t.latest_command_id, m.decision, r.status as run_status, r.failure_kind, r.failure_message
+      `select t.state, ${messageIsGone} as message_is_gone, m.decision, r.status as run_status, r.failure_kind, r.failure_message
          from queue_tasks t
          left join session_messages m on m.command_id = t.latest_command_id
          left join runs r on r.run_id = m.decision ->> 'runId'
-        where t.task_id = $1 for update of t`,
+        where t.task_id = $1`,
       [taskId],
     );
     if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
     const task = followedSchema.parse(found.rows[0]);
     const runId = task.decision?.runId ?? null;
     if (isTerminalState(task.state)) return { state: task.state, terminal: true, runId };
-    if (task.decision?.decision === 'refused') {
+    if (task.message_is_gone || task.decision?.decision === 'refused') {
       await endTask(tx, taskId, {
         state: 'failed',
         kind: 'infra-failed',
-        message: task.decision.message ?? null,
+        message: task.decision?.message ?? 'the session was deleted',
         runId,
       });
       return { state: 'failed', terminal: true, runId };
@@ -151,6 +162,14 @@ export async function followTask(pool: Pool, taskId: string): Promise<FollowedTa
   });
 }
 
+/** The task `t` was handed to its session by a message `m` that is not there any more. */
+const messageIsGone = '(t.latest_command_id is not null and m.command_id is null)';
+
+/** In a statement of its own: the next one reads what was committed before the lock was given, also of other tables. */
+async function lockTask(tx: Transaction, taskId: string): Promise<void> {
+  await tx.query('select 1 from queue_tasks where task_id = $1 for update', [taskId]);
+}
+
 /** What a cancel of a task met. `runId`: the run that is to be cancelled for it. */
 export interface CancelledTask {
   readonly state: string;
@@ -161,27 +180,28 @@ export interface CancelledTask {
 }
 
 /**
- * Cancels a task that was not dispatched yet, at once. A dispatched one is left to its run: the caller cancels that, and the task ends with it.
+ * Cancels a task that was not dispatched yet, or whose message is gone with its session, at once. Any other is left to its run: the caller cancels that, and
+ * the task ends with it.
  *
  * @throws AgentRunError `not-found`.
  */
 export async function cancelTask(pool: Pool, taskId: string, reason: string | null): Promise<CancelledTask> {
   return withTransaction(pool, async (tx) => {
+    await lockTask(tx, taskId);
     const found = await tx.query(
-      `select t.state, t.latest_command_id, m.decision ->> 'runId' as run_id from queue_tasks t
-         left join session_messages m on m.command_id = t.latest_command_id where t.task_id = $1 for update of t`,
+      `select t.state, t.latest_command_id is not null and not ${messageIsGone} as is_handed_over, m.decision ->> 'runId' as run_id
+         from queue_tasks t left join session_messages m on m.command_id = t.latest_command_id where t.task_id = $1`,
       [taskId],
     );
     if (found.rows.length === 0) throw new AgentRunError('not-found', `queue task ${taskId} does not exist`);
     const task = cancelRowSchema.parse(found.rows[0]);
     const runId = task.run_id;
     if (isTerminalState(task.state)) return { state: task.state, terminal: true, requested: false, runId };
-    if (task.latest_command_id !== null)
-      return { state: task.state, terminal: false, requested: true, runId };
+    if (task.is_handed_over) return { state: task.state, terminal: false, requested: true, runId };
     await endTask(tx, taskId, {
       state: 'cancelled',
       kind: 'cancelled',
-      message: reason ?? 'cancelled before its dispatch',
+      message: reason ?? 'cancelled before its run began',
       runId: null,
     });
     return { state: 'cancelled', terminal: true, requested: true, runId: null };
@@ -190,17 +210,17 @@ export async function cancelTask(pool: Pool, taskId: string, reason: string | nu
 
 const cancelRowSchema = z.object({
   state: queueTaskStateSchema,
-  latest_command_id: z.string().nullable(),
+  is_handed_over: z.boolean(),
   run_id: z.string().nullable(),
 });
 
 async function endTask(
-  tx: { query: (text: string, values: unknown[]) => Promise<unknown> },
+  tx: Transaction,
   taskId: string,
   end: { state: string; kind: string | null; message: string | null; runId: string | null },
 ): Promise<void> {
   await tx.query(
-    `update queue_tasks set state = $2, terminal_status = $2, failure_kind = $3, failure_message = $4, latest_run_id = $5,
+    `update queue_tasks set state = $2, terminal_status = $2, failure_kind = $3, failure_message = $4, latest_run_id = coalesce($5, latest_run_id),
        finished_at = now(), updated_at = now() where task_id = $1`,
     [taskId, end.state, end.kind, end.message, end.runId],
   );

@@ -1,10 +1,11 @@
 import { AgentRunError } from '../contract/errors.js';
 import { idPrefixes } from '../contract/ids.js';
 import { type CreateQueueTask, type QueueTaskRecord, queueTaskRecordSchema } from '../contract/queue.js';
-import { bodyHash, once } from './idempotency.js';
+import { bodyHash, once, storedAnswer, storedIdSchema } from './idempotency.js';
 import { newId } from './new-id.js';
 import type { Pool, Queryable, Transaction } from './pool.js';
 import { parseQueueTask, queueTaskColumns } from './records.js';
+import { holdAgainstDeletion } from './session-tasks.js';
 import { findSession, getSession } from './sessions.js';
 import { storableJson } from './storable-json.js';
 
@@ -26,8 +27,8 @@ export async function getQueueTask(
  * Stores a task, `queued`; it is not dispatched (contract.md 4.2). Without a session it gets a new one. The same idempotency key answers
  * the task as it was created.
  *
- * @throws AgentRunError `conflict` for the same key with another body, and for a session of another project or profile; `not-found` for one of another
- * tenant.
+ * @throws AgentRunError `conflict` for the same key with another body, and for a session of another project or profile, or that is being deleted;
+ * `not-found` for one of another tenant.
  */
 export async function createQueueTask(
   pool: Pool,
@@ -61,13 +62,18 @@ export async function createQueueTask(
     );
     return parseQueueTask(inserted.rows[0]);
   });
-  return { task: queueTaskRecordSchema.parse(answer), replayed };
+  const task = await storedAnswer(queueTaskRecordSchema, answer, () =>
+    getQueueTask(pool, storedIdSchema.parse(answer).id, body.tenantId),
+  );
+  return { task, replayed };
 }
 
 /** The task's session may not exist yet: its first message makes it, and is checked again. */
 async function requireOwnSession(tx: Transaction, body: CreateQueueTask): Promise<void> {
   const sessionId = body.sessionRef?.sessionId;
-  if (sessionId === undefined || (await findSession(tx, sessionId)) === undefined) return;
+  if (sessionId === undefined) return;
+  await holdAgainstDeletion(tx, sessionId, body.tenantId);
+  if ((await findSession(tx, sessionId)) === undefined) return;
   const session = await getSession(tx, sessionId, body.tenantId);
   if (session.projectId !== body.projectId)
     throw new AgentRunError('conflict', `projectId: session ${sessionId} belongs to another project`);

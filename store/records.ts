@@ -9,6 +9,7 @@ import {
   type SessionRecord,
   sessionRecordSchema,
 } from '../contract/sessions.js';
+import { sessionExpiry } from './session-expiry.js';
 
 // Each `…Columns` is the select list whose row is the record of the contract: one place where a column gets its API name.
 // Times leave Postgres as ISO 8601 text, so that no Date reaches a workflow.
@@ -59,7 +60,7 @@ export const sessionColumns = `
   s.storage_pvc_phase as "storagePvcPhase", s.codex_rollout_subdir as "codexRolloutSubdir", s.workspace, s.labels,
   s.metadata, s.active_run_id as "activeRunId", s.active_command_id as "activeCommandId",
   s.last_run_id as "lastRunId", s.last_command_id as "lastCommandId", s.turns,
-  ${isoTime('s.expires_at')} as "expiresAt", ${isoTime('s.archived_at')} as "archivedAt", ${isoTime('s.created_at')} as "createdAt",
+  ${isoTime(sessionExpiry('s'))} as "expiresAt", ${isoTime('s.archived_at')} as "archivedAt", ${isoTime('s.created_at')} as "createdAt",
   ${isoTime('s.updated_at')} as "updatedAt"`;
 export const parseSession = (row: unknown): SessionRecord => sessionRecordSchema.parse(row);
 

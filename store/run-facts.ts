@@ -16,7 +16,8 @@ import type { RunFacts } from '../domain/run-facts.js';
 import type { SteerFacts } from '../domain/steer-delivery.js';
 import type { Queryable } from './pool.js';
 
-const ms = (expression: string) => `(extract(epoch from ${expression}) * 1000)::float8`;
+/** Whole milliseconds: what is told of ages and remains is their difference. */
+const ms = (expression: string) => `round(extract(epoch from ${expression}) * 1000)::float8`;
 const time = z.number().nullable();
 
 const attemptSchema = z.object({

@@ -3,10 +3,15 @@ import { idPrefixes } from '../contract/ids.js';
 import type { CreateRun, Launcher, SendRun } from '../contract/runs.js';
 import type { CommandType } from '../contract/states.js';
 import { type AttemptSettings, type PreparedAttempt, prepareAttempt } from './attempts.js';
+import { unknownSession } from './idle-session.js';
 import { newId } from './new-id.js';
 import type { Transaction } from './pool.js';
 
-/** Adds a run to a session; its policy is run over session over default. */
+/**
+ * Adds a run to a session; its policy is run over session over default.
+ *
+ * @throws AgentRunError `not-found` when the session was deleted in between.
+ */
 export async function insertRun(
   tx: Transaction,
   sessionId: string,
@@ -15,12 +20,15 @@ export async function insertRun(
 ): Promise<string> {
   const runId = newId(idPrefixes.run);
   const session = await tx.query<{ execution_policy: Partial<ExecutionPolicy> }>(
-    'select execution_policy from sessions where session_id = $1',
+    // Held: a deletion either sees this run, or has begun before.
+    'select execution_policy from sessions where session_id = $1 and deleted_at is null for share',
     [sessionId],
   );
+  if (session.rows.length === 0) throw unknownSession(sessionId);
+  const said = Object.entries(body.executionPolicy ?? {}).filter(([, value]) => value !== undefined);
   const policy = executionPolicySchema.parse({
     ...session.rows[0]?.execution_policy,
-    ...body.executionPolicy,
+    ...Object.fromEntries(said),
   });
   await tx.query(
     `insert into runs (run_id, tenant_id, project_id, session_id, conversation_id, session_metadata, backend_profile, provider_id,

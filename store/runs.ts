@@ -1,7 +1,7 @@
 import { AgentRunError } from '../contract/errors.js';
 import { type CreateRun, type RunRecord, runRecordSchema } from '../contract/runs.js';
 import { createSessionSchema, type RunnerJobRecord } from '../contract/sessions.js';
-import { bodyHash, once } from './idempotency.js';
+import { bodyHash, once, storedAnswer, storedIdSchema } from './idempotency.js';
 import type { Pool, Queryable } from './pool.js';
 import { parseRun, parseRunnerJob, runColumns, runFrom, runnerJobColumns } from './records.js';
 import { insertRun } from './run-rows.js';
@@ -26,30 +26,41 @@ export async function getRun(db: Queryable, runId: string, tenantId?: string): P
 export async function createRun(
   pool: Pool,
   body: CreateRun,
-  options: { readonly traceparent: string | null; readonly key: string | null },
+  options: {
+    readonly traceparent: string | null;
+    readonly key: string | null;
+    readonly maySeeAllTenants?: boolean;
+  },
 ): Promise<{ run: RunRecord; replayed: boolean }> {
   const { traceparent, key } = options;
   const scope = key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/runs', key };
   const { answer, replayed } = await once(pool, scope, bodyHash(body), async (tx) => {
-    const { session } = await ensureSessionIn(tx, {
-      ...createSessionSchema.parse({
-        tenantId: body.tenantId,
-        projectId: body.projectId,
-        backendProfile: body.backendProfile,
-        sessionId: body.sessionRef?.sessionId,
-        conversationId: body.sessionRef?.conversationId,
-        metadata: body.sessionRef?.metadata,
-        workspace: body.workspace,
-        executionPolicy: body.executionPolicy,
-      }),
-      threadId: body.sessionRef?.threadId ?? null,
-    });
+    const { session } = await ensureSessionIn(
+      tx,
+      {
+        ...createSessionSchema.parse({
+          tenantId: body.tenantId,
+          projectId: body.projectId,
+          backendProfile: body.backendProfile,
+          sessionId: body.sessionRef?.sessionId,
+          conversationId: body.sessionRef?.conversationId,
+          metadata: body.sessionRef?.metadata,
+          workspace: body.workspace,
+          executionPolicy: body.executionPolicy,
+        }),
+        threadId: body.sessionRef?.threadId ?? null,
+      },
+      options,
+    );
     if (session.archivedAt !== null)
       throw new AgentRunError('conflict', `session ${session.sessionId} is archived; unarchive it to go on`);
     const runId = await insertRun(tx, session.sessionId, body, { launcher: 'external', traceparent });
     return getRun(tx, runId);
   });
-  return { run: runRecordSchema.parse(answer), replayed };
+  const run = await storedAnswer(runRecordSchema, answer, () =>
+    getRun(pool, storedIdSchema.parse(answer).id, body.tenantId),
+  );
+  return { run, replayed };
 }
 
 /** The job of a run's newest attempt as it is recorded, or null. */

@@ -13,6 +13,8 @@ export interface NewMessage {
   readonly route: string;
   readonly idempotencyKey: string | null;
   readonly bodyHash: string;
+  /** Hashes that make an earlier message the same, beside its own. */
+  readonly sameHashes?: readonly string[];
   readonly body: MessageBody | AnswerBody;
   readonly runId: string | null;
   readonly traceparent: string | null;
@@ -40,7 +42,8 @@ export async function storeMessage(pool: Pool, message: NewMessage): Promise<Sto
   }
   const earlier = await findMessage(pool, message, idempotencyKey);
   if (earlier !== undefined) {
-    if (earlier.body_hash !== message.bodyHash) throw keyReused(idempotencyKey);
+    if (![message.bodyHash, ...(message.sameHashes ?? [])].includes(earlier.body_hash))
+      throw keyReused(idempotencyKey);
     return { commandId: earlier.command_id, idempotencyKey, decision: earlier.decision, replayed: true };
   }
   // The key has expired: the former message gives it up.

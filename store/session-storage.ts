@@ -5,12 +5,16 @@ import { storageSummarySchema } from '../contract/storage.js';
 import {
   busySession,
   closeIdleRunners,
+  generationOf,
   lockSession,
+  type SessionGeneration,
   sessionBusySql,
   unknownSession,
 } from './idle-session.js';
 import { type Pool, type Queryable, type Transaction, withTransaction } from './pool.js';
 import { isoTime } from './records.js';
+import { sessionExpiry } from './session-expiry.js';
+import { endQueuedTasks } from './session-tasks.js';
 
 /**
  * The storage of a session as it is recorded (contract.md 3.9).
@@ -27,8 +31,8 @@ export async function getStorageSummary(
        storage_namespace as namespace, storage_pvc_phase as "pvcPhase", storage_size_bytes as "storageSizeBytes",
        storage_files_count as "storageFilesCount", storage_sha256 as "storageSha256",
        ${isoTime('storage_updated_at')} as "storageUpdatedAt", codex_rollout_subdir as "codexRolloutSubdir",
-       ${isoTime('expires_at')} as "expiresAt", false as "valuesPrinted"
-     from sessions where session_id = $1 and deleted_at is null and ($2::text is null or tenant_id = $2)`,
+       ${isoTime(sessionExpiry('s'))} as "expiresAt", false as "valuesPrinted"
+     from sessions s where session_id = $1 and deleted_at is null and ($2::text is null or tenant_id = $2)`,
     [sessionId, tenantId ?? null],
   );
   if (found.rows.length === 0) throw unknownSession(sessionId);
@@ -86,6 +90,8 @@ export async function noteStorageMeasured(
 /** A removal that has begun: no turn can begin from here on, and these runners are to be proven gone before the files go. */
 export interface BegunRemoval {
   readonly jobNames: readonly string[];
+  /** Of the session that is meant: every further step names it. */
+  readonly generation: string;
 }
 
 /**
@@ -111,13 +117,13 @@ export async function beginEviction(
         [sessionId],
       );
     }
-    return runnersToEnd(tx, sessionId);
+    return runnersToEnd(tx, sessionId, session.generation);
   });
 }
 
 /**
  * As {@link beginEviction} for a deletion: from here on the session does not exist for callers. A queue task that is under way is as good as a turn: it
- * reads what became of it from rows that the deletion takes.
+ * reads what became of it from rows that the deletion takes. One that was not dispatched yet is cancelled.
  *
  * @throws AgentRunError `session-busy`, `not-found`.
  */
@@ -133,36 +139,52 @@ export async function beginDeletion(pool: Pool, sessionId: string): Promise<Begu
           where session_id = $1`,
         [sessionId],
       );
+      await endQueuedTasks(tx, sessionId);
     }
-    return runnersToEnd(tx, sessionId);
+    return runnersToEnd(tx, sessionId, session.generation);
   });
 }
 
-async function runnersToEnd(tx: Transaction, sessionId: string): Promise<BegunRemoval> {
+async function runnersToEnd(tx: Transaction, sessionId: string, generation: string): Promise<BegunRemoval> {
+  // When it was last tried: garbage collection begins with what has waited longest.
+  await tx.query('update sessions set updated_at = now() where session_id = $1', [sessionId]);
   await closeIdleRunners(tx, sessionId);
   // Runners that somebody else starts have storage of their own.
   const found = await tx.query<{ job_name: string }>(
     `select job_name from runners where session_id = $1 and state <> 'gone' and launcher <> 'external' order by job_name`,
     [sessionId],
   );
-  return { jobNames: found.rows.map((row) => row.job_name) };
+  return { jobNames: found.rows.map((row) => row.job_name), generation };
 }
 
-/** Whether the files may be removed: an eviction or a deletion of this session has begun. */
-export async function isToBeRemoved(db: Queryable, sessionId: string): Promise<boolean> {
-  const found = await db.query(`select 1 from sessions where session_id = $1 and storage_kind = 'evicted'`, [
-    sessionId,
-  ]);
-  return found.rows.length > 0;
+/**
+ * Takes the session's files aside while its row is held: only when an eviction or a deletion of this generation of it has begun, so that nobody makes a new
+ * session of its id meanwhile. `discard` is short.
+ */
+export async function discardIfMarked(
+  pool: Pool,
+  { sessionId, generation }: SessionGeneration,
+  discard: () => Promise<void>,
+): Promise<void> {
+  await withTransaction(pool, async (tx) => {
+    const marked = await tx.query(
+      `select 1 from sessions s where s.session_id = $1 and ${generationOf('s')} = $2 and s.storage_kind = 'evicted' for no key update`,
+      [sessionId, generation],
+    );
+    if (marked.rows.length > 0) await discard();
+  });
 }
 
 /** The files are gone. */
-export async function noteStorageRemoved(db: Queryable, sessionId: string): Promise<void> {
+export async function noteStorageRemoved(
+  db: Queryable,
+  { sessionId, generation }: SessionGeneration,
+): Promise<void> {
   await db.query(
-    `update sessions set storage_pvc_phase = null, storage_size_bytes = 0, storage_files_count = 0, storage_sha256 = null,
+    `update sessions s set storage_pvc_phase = null, storage_size_bytes = 0, storage_files_count = 0, storage_sha256 = null,
        storage_updated_at = now(), updated_at = now()
-      where session_id = $1 and storage_kind = 'evicted' and storage_pvc_phase is not null`,
-    [sessionId],
+      where session_id = $1 and ${generationOf('s')} = $2 and storage_kind = 'evicted' and storage_pvc_phase is not null`,
+    [sessionId, generation],
   );
 }
 
@@ -185,8 +207,8 @@ export interface ExpiredSessions {
 }
 
 /**
- * Sessions whose `expiresAt` has passed and that have storage and nothing to do, and those whose eviction or deletion was begun and not finished: the oldest
- * first, at most `limit`.
+ * Sessions whose `expiresAt` has passed and that have storage and nothing to do, and those whose eviction or deletion was begun and not finished: by turns, so
+ * that neither keeps the other from being looked at; of each those first that have waited longest, since they expired or were last tried. At most `limit`.
  */
 export async function listExpiredSessions(
   db: Queryable,
@@ -194,11 +216,12 @@ export async function listExpiredSessions(
 ): Promise<ExpiredSessions> {
   const columns = `s.session_id as "sessionId", s.tenant_id as "tenantId", s.project_id as "projectId", s.deleted_at is not null as "isDeleted"`;
   const ofTenant = '($1::text is null or s.tenant_id = $1)';
-  const expired = `s.storage_kind = 'pvc' and s.expires_at <= now() and s.deleted_at is null`;
+  // The column alone, which has an index, finds too much: sessions that are in use past the 30 days.
+  const expired = `s.storage_kind = 'pvc' and s.expires_at <= now() and ${sessionExpiry('s')} <= now() and s.deleted_at is null`;
   const [begun, idle, busy] = [
     await db.query(
       `select ${columns} from sessions s where (s.deleted_at is not null or (s.storage_kind = 'evicted' and s.storage_pvc_phase is not null))
-          and ${ofTenant} limit $2`,
+          and ${ofTenant} order by s.updated_at limit $2`,
       [options.tenantId, options.limit + 1],
     ),
     await db.query(
@@ -212,12 +235,21 @@ export async function listExpiredSessions(
     ),
   ];
   const rows = z.array(expiredSchema);
-  const found = [...rows.parse(begun.rows), ...rows.parse(idle.rows)];
+  const found = byTurns(rows.parse(begun.rows), rows.parse(idle.rows));
   return {
     toRemove: found.slice(0, options.limit),
     busy: busy.rows.map((row) => row.session_id),
     hasMore: found.length > options.limit,
   };
+}
+
+/** The elements of both lists, one of each after another. */
+function byTurns<T>(left: readonly T[], right: readonly T[]): T[] {
+  const longer = Math.max(left.length, right.length);
+  return Array.from({ length: longer }, (_, index) => [
+    ...left.slice(index, index + 1),
+    ...right.slice(index, index + 1),
+  ]).flat();
 }
 
 /**

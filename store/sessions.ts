@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import { idPrefixes } from '../contract/ids.js';
 import {
@@ -8,7 +9,7 @@ import {
   type SessionRecord,
   type SessionSummary,
 } from '../contract/sessions.js';
-import { bodyHash, once } from './idempotency.js';
+import { bodyHash, once, storedAnswer } from './idempotency.js';
 import { newId } from './new-id.js';
 import type { Pool, Queryable, Transaction } from './pool.js';
 import { isoTime, parseSession, sessionColumns } from './records.js';
@@ -16,6 +17,17 @@ import { parseSummary, summaryColumns, summaryFrom } from './session-summaries.j
 import { storableJson } from './storable-json.js';
 
 const notFound = (sessionId: string) => new AgentRunError('not-found', `session ${sessionId} does not exist`);
+
+/** The error for a session of another tenant than the one that was named. A caller who is bound to a tenant is not told whose it is. */
+export function ofOtherTenant(
+  { sessionId, tenantId }: Pick<SessionRecord, 'sessionId' | 'tenantId'>,
+  maySeeAllTenants: boolean,
+): AgentRunError {
+  return maySeeAllTenants
+    ? new AgentRunError('conflict', `tenantId: session ${sessionId} belongs to tenant ${tenantId}`)
+    : new AgentRunError('not-found', `sessionId: ${sessionId} cannot be used; choose another`);
+}
+
 const json = (value: unknown) => (value === undefined ? null : storableJson(value));
 
 /** @throws AgentRunError `not-found`, also for a session of another tenant. */
@@ -43,30 +55,42 @@ export async function findSession(db: Queryable, sessionId: string): Promise<Ses
  * Creates a session or answers the one that exists (contract.md 3.3; decisions.md, tenants). The storage of a new one is `Pending`: it is made by the
  * workflow of the storage, or by the first launch. One whose storage was never made is answered as recovered, and to be made likewise.
  *
- * @throws AgentRunError `session-store-evicted`; `conflict` when it belongs to another project or profile, or is being deleted; `not-found` when to
- * another tenant, which is not told that it exists. The same key answers the first answer.
+ * @throws AgentRunError `session-store-evicted`; `conflict` when it belongs to another project or profile, or is being deleted; when to another tenant,
+ * `conflict` for who may see all tenants, else `not-found`, which tells nothing but that this id cannot be had. The same key answers the first answer.
  */
 export async function ensureSession(
   pool: Pool,
   body: CreateSession,
   key: string | null,
+  more: { readonly maySeeAllTenants?: boolean } = {},
 ): Promise<{ ensured: EnsuredSession; replayed: boolean }> {
   const scope = key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/sessions', key };
-  const { answer, replayed } = await once(pool, scope, bodyHash(body), (tx) => ensureSessionIn(tx, body));
-  return { ensured: ensuredSessionSchema.parse(answer), replayed };
+  const { answer, replayed } = await once(pool, scope, bodyHash(body), (tx) =>
+    ensureSessionIn(tx, body, more),
+  );
+  const ensured = await storedAnswer(ensuredSessionSchema, answer, async () => {
+    const { session } = sessionAnswerSchema.parse(answer);
+    const now = await getSession(pool, session.sessionId, body.tenantId);
+    return { session: now, pvc: pvcOf(now), ...pvcOf(now) };
+  });
+  return { ensured, replayed };
 }
+
+const sessionAnswerSchema = z.object({ session: z.object({ sessionId: z.string() }) });
 
 /** As {@link ensureSession}, inside a transaction. */
 export async function ensureSessionIn(
   tx: Transaction,
   body: CreateSession & { threadId?: string | null },
+  more: { readonly maySeeAllTenants?: boolean } = {},
 ): Promise<EnsuredSession> {
   const sessionId = body.sessionId ?? newId(idPrefixes.session);
   const inserted = await tx.query(
     `insert into sessions as s (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, codex_rollout_subdir,
-       workspace, execution_policy, labels, metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at)
+       workspace, execution_policy, labels, metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at,
+       expires_at_chosen)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending',
-       coalesce($12::timestamptz, now() + interval '30 days'))
+       coalesce($12::timestamptz, now() + interval '30 days'), $12::timestamptz is not null)
      on conflict (session_id) do nothing
      returning ${sessionColumns}`,
     [
@@ -88,16 +112,18 @@ export async function ensureSessionIn(
     const session = parseSession(inserted.rows[0]);
     return { action: 'session-created', session, pvc: pvcOf(session), valuesPrinted: false };
   }
-  return existingSession(tx, sessionId, body);
+  return existingSession(tx, sessionId, body, more.maySeeAllTenants === true);
 }
 
 async function existingSession(
   tx: Transaction,
   sessionId: string,
   body: CreateSession,
+  maySeeAllTenants: boolean,
 ): Promise<EnsuredSession> {
   await requireNotDeleted(tx, sessionId, body.tenantId);
-  const session = await getSession(tx, sessionId, body.tenantId);
+  const session = await getSession(tx, sessionId);
+  if (session.tenantId !== body.tenantId) throw ofOtherTenant(session, maySeeAllTenants);
   if (session.projectId !== body.projectId) {
     throw new AgentRunError('conflict', `projectId: session ${sessionId} belongs to another project`);
   }

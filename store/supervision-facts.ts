@@ -10,7 +10,11 @@ import type { Queryable } from './pool.js';
 export type StoredSupervisionFacts = Omit<
   SupervisionFacts,
   'process' | 'lookingSinceMs' | 'givenLauncher'
-> & { readonly launcher: Launcher };
+> & {
+  readonly launcher: Launcher;
+  /** A runner job of the attempt was written and nothing has been launched for it. */
+  readonly isUnlaunched: boolean;
+};
 
 /** One attempt of a run. */
 export interface AttemptKey {
@@ -40,6 +44,7 @@ const factsRowSchema = z.object({
   lastResolvedAtMs: z.number().nullable(),
   canPark: z.boolean(),
   launcher: launcherSchema,
+  isUnlaunched: z.boolean(),
   outcome: outcomeSchema.nullable(),
   jobName: z.string(),
   leaseExpiresAtMs: z.number().nullable(),
@@ -72,7 +77,7 @@ export async function loadSupervisionFacts(
        ${milliseconds('a.claimed_at')} as "claimedAtMs", ${milliseconds('a.first_event_at')} as "firstEventAtMs",
        ${milliseconds('a.first_output_at')} as "firstOutputAtMs", ${milliseconds('a.last_progress_at')} as "lastProgressAtMs",
        ${milliseconds('q.waiting_since')} as "waitingSinceMs", ${milliseconds('q.last_resolved_at')} as "lastResolvedAtMs",
-       r.launcher <> 'external' as "canPark", r.launcher, a.outcome_body as outcome, a.job_name as "jobName",
+       r.launcher <> 'external' as "canPark", r.launcher, coalesce(j.phase = 'creating', false) as "isUnlaunched", a.outcome_body as outcome, a.job_name as "jobName",
        ${milliseconds('l.expires_at')} as "leaseExpiresAtMs", coalesce(g.last_seq, 0) as "lastSeq",
        (select e.type from events e where e.run_id = r.run_id and e.seq = g.last_seq) as "lastEventType"
      from unnest($1::text[], $2::int[]) as w(run_id, epoch)
@@ -80,6 +85,7 @@ export async function loadSupervisionFacts(
      join attempts a on a.run_id = w.run_id and a.epoch = w.epoch
      left join run_log g on g.run_id = w.run_id
      left join leases l on l.run_id = w.run_id and l.epoch = w.epoch
+     left join runner_jobs j on j.run_id = w.run_id and j.epoch = w.epoch
      left join lateral (
        select min(asked_at) filter (where state = 'pending' and epoch = w.epoch) as waiting_since, max(resolved_at) as last_resolved_at
          from agent_requests where run_id = w.run_id) q on true`,

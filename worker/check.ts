@@ -2,10 +2,11 @@ import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync } 
 import { join } from 'node:path';
 import type { Check, CheckResult } from '../contract/doctor.js';
 import { packageRoot } from '../infra/config/package-root.js';
-import { ConfigurationError } from '../infra/config/read-env.js';
+import type { ConfigurationProblem } from '../infra/config/read-env.js';
+import { isLookedAt, settingsToCheck } from '../infra/config/settings-to-check.js';
 import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-config.js';
 import { addressCheck } from '../infra/doctor/address-check.js';
-import { printResults, runChecks, settingsLines, wrongConfiguration } from '../infra/doctor/run-checks.js';
+import { printResults, runChecks, settingsLines, wrongSettings } from '../infra/doctor/run-checks.js';
 import { runnerKeysCheck } from '../infra/doctor/runner-keys-check.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing } from '../infra/telemetry/tracing.js';
@@ -18,17 +19,13 @@ import { createPool } from '../store/pool.js';
 
 /** `--check`: looks at what the worker and its runners need with the worker's own settings, prints a JSON line for each and answers the exit code. */
 export async function checkWorker(): Promise<number> {
-  let config: WorkerConfig;
-  try {
-    config = readWorkerConfig();
-  } catch (error) {
-    if (!(error instanceof ConfigurationError)) throw error;
-    return printResults(wrongConfiguration('worker', error));
-  }
-  return printResults([...settingsLines('worker'), ...(await look(config))]);
+  const { problems, config } = settingsToCheck(readWorkerConfig);
+  const settings = problems.length === 0 ? settingsLines('worker') : wrongSettings('worker', problems);
+  return printResults([...settings, ...(config === undefined ? [] : await look(config, problems))]);
 }
 
-async function look(config: WorkerConfig): Promise<CheckResult[]> {
+/** Looks at what depends on settings without `problems`. */
+async function look(config: WorkerConfig, problems: readonly ConfigurationProblem[]): Promise<CheckResult[]> {
   const pool = createPool({
     connectionString: config.databaseUrl,
     applicationName: 'agentrun-worker-check',
@@ -52,7 +49,7 @@ async function look(config: WorkerConfig): Promise<CheckResult[]> {
           base: config.manager,
           installationId: () => installation.id(),
         }),
-      ],
+      ].filter((check) => isLookedAt(check.variable, problems)),
       createRedactor([config.databaseUrl, config.temporal.apiKey]),
     );
   } finally {

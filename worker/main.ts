@@ -28,6 +28,7 @@ import { bundleWorkflows } from './bundle-workflows.js';
 import { checkWorker } from './check.js';
 import { meteredRecords, meteredRunners, meteredSupervision } from './metered-activities.js';
 import { WorkerMetrics } from './metrics.js';
+import { RunnerSweep } from './runner-sweep.js';
 import { temporalLogger } from './temporal-logger.js';
 import { createWorkers } from './workers.js';
 
@@ -81,6 +82,7 @@ async function main(): Promise<number> {
     ...(config.temporal.apiKey === undefined ? {} : { apiKey: config.temporal.apiKey }),
   });
   const launcher = createLauncher(config);
+  const storage = new DirectoryStorage(config.dataDir);
   const tokens = await RunnerTokens.fromFile(config.runnerKeysFile);
   const workers = await createWorkers({
     connection,
@@ -107,6 +109,7 @@ async function main(): Promise<number> {
         pool,
         notifier,
         launcher,
+        storage,
         client: temporal.client,
         mintLaunchToken: async ({ runId, epoch, jobId, jobName }) => {
           const minted = await tokens.mintLaunch({ run: runId, epoch, job: jobName, jobId }, runnerLifeMs);
@@ -117,11 +120,13 @@ async function main(): Promise<number> {
     ),
     storage: createStorageActivities({
       pool,
-      storage: new DirectoryStorage(config.dataDir),
+      storage,
       client: temporal.client,
     }),
     supervise: meteredSupervision(createSuperviseActivities({ pool, listener, launcher }), metrics),
   });
+  const sweep = new RunnerSweep({ pool, launcher, logger });
+  sweep.start();
   const stop = () => {
     logger.info('draining');
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
@@ -132,6 +137,7 @@ async function main(): Promise<number> {
   try {
     await Promise.all(workers.map((worker) => worker.run()));
   } finally {
+    await sweep.stop();
     await scraped?.close(metricsDrainMs);
     await notifier.close();
     await listener.close();
@@ -144,7 +150,7 @@ async function main(): Promise<number> {
 }
 
 function createLauncher(config: WorkerConfig): Launcher {
-  if (config.provider === undefined) return new ExternalLauncher();
+  if (config.provider === undefined) return new ExternalLauncher(config.dataDir);
   return new ProcessLauncher({
     dataDir: config.dataDir,
     managerUrl: config.manager.url,

@@ -5,7 +5,7 @@ import type {
   StorageActivities,
   SuperviseActivities,
 } from '../activities/index.js';
-import { mainTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
+import { mainTaskQueue, storageTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
 import type { Tracing } from '../infra/telemetry/tracing.js';
 import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 
@@ -13,6 +13,8 @@ import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 const shutdownGraceMs = 3_000;
 /** After this time the worker ends although something of it hangs; the server gives its tasks to another. */
 const shutdownForceMs = 8_000;
+/** Sessions whose files are measured or removed at the same time. */
+const storageSlots = 4;
 
 export interface WorkersOptions {
   readonly connection: NativeConnection;
@@ -28,8 +30,8 @@ export interface WorkersOptions {
 }
 
 /**
- * The two workers of a process: one for workflows, records and runners, one for supervising alone, so that two thousand long watches never
- * starve a launch (architecture.md 4.2).
+ * The workers of a process: one for workflows, records and runners, one for supervising alone, so that two thousand long watches never starve a launch
+ * (architecture.md 4.2), and one with few slots for measuring and removing files, for the same reason (docs/adr/0017).
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   const common = {
@@ -59,5 +61,11 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
     activities: { ...options.supervise },
     maxConcurrentActivityTaskExecutions: options.superviseSlots,
   });
-  return [main, supervise];
+  const storage = await Worker.create({
+    ...common,
+    taskQueue: storageTaskQueue,
+    activities: { ...options.storage },
+    maxConcurrentActivityTaskExecutions: storageSlots,
+  });
+  return [main, supervise, storage];
 }

@@ -3,6 +3,7 @@ import {
   ActivityFailure,
   ApplicationFailure,
   isCancellation,
+  patched,
   proxyActivities,
   proxyLocalActivities,
 } from '@temporalio/workflow';
@@ -12,7 +13,8 @@ import type {
   StorageActivities,
   SuperviseActivities,
 } from '../activities/index.js';
-import { superviseTaskQueue } from '../domain/workflow-ids.js';
+import type { RequestFailureKind } from '../contract/failure-kinds.js';
+import { storageTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
 
 // One proxy per way of retrying, each with its reason. `cancellationType` is always said: left out it means TRY_CANCEL,
 // whatever its documentation says (style.md 0.2 finding 2).
@@ -32,6 +34,14 @@ const patientRecords = proxyActivities<RecordActivities>({
   cancellationType,
 });
 
+/** The same for a decision whose caller waits 4 s at most: it is not to be taken long after the caller was told that nothing is known. */
+const promptRecords = proxyActivities<RecordActivities>({
+  startToCloseTimeout: '1500 milliseconds',
+  scheduleToCloseTimeout: '1500 milliseconds',
+  retry: { initialInterval: '100 milliseconds' },
+  cancellationType,
+});
+
 /** Starting and ending runners: idempotent by job name; tried for 15 min (a database may be away), then the attempt has failed. */
 export const runners = proxyActivities<RunnerActivities>({
   startToCloseTimeout: '5 minutes',
@@ -41,18 +51,34 @@ export const runners = proxyActivities<RunnerActivities>({
   cancellationType,
 });
 
-/** Looks at and makes storage while somebody waits: a few tries. */
-export const storage = proxyActivities<
-  Pick<StorageActivities, 'ensureStorage' | 'measureStorage' | 'listExpiredSessions' | 'collectSession'>
->({
+/** Has one session collected while somebody waits for the whole cycle: what fails is a line of its report. */
+export const collection = proxyActivities<Pick<StorageActivities, 'collectSession'>>({
+  startToCloseTimeout: '10 seconds',
+  scheduleToCloseTimeout: '15 seconds',
+  retry: { initialInterval: '500 milliseconds', maximumAttempts: 2 },
+  cancellationType,
+});
+
+/** Makes storage and lists what to collect while somebody waits: a few tries. */
+export const storage = proxyActivities<Pick<StorageActivities, 'ensureStorage' | 'listExpiredSessions'>>({
   startToCloseTimeout: '15 seconds',
   scheduleToCloseTimeout: '1 minute',
   retry: { initialInterval: '500 milliseconds', maximumInterval: '10 seconds' },
   cancellationType,
 });
 
-/** Removing files and rows for good: tried for an hour, then garbage collection takes it up again. */
+/** Looks at storage while somebody waits: a few tries. On its own queue, since it reads much. */
+export const measures = proxyActivities<Pick<StorageActivities, 'measureStorage'>>({
+  taskQueue: storageTaskQueue,
+  startToCloseTimeout: '15 seconds',
+  scheduleToCloseTimeout: '1 minute',
+  retry: { initialInterval: '500 milliseconds', maximumInterval: '10 seconds' },
+  cancellationType,
+});
+
+/** Removing files and rows for good, few at a time: tried for an hour and then given up, until somebody asks again or garbage collection is asked for. */
 export const removals = proxyActivities<Pick<StorageActivities, 'removeStorage' | 'deleteSessionRows'>>({
+  taskQueue: storageTaskQueue,
   startToCloseTimeout: '30 minutes',
   scheduleToCloseTimeout: '1 hour',
   heartbeatTimeout: '30 seconds',
@@ -84,9 +110,9 @@ export const supervisor = proxyActivities<SuperviseActivities>({
  */
 export function createRecords(): RecordActivities {
   let former: Promise<unknown> = Promise.resolve();
-  const inTurn = <S extends Step>(step: S) => {
+  const inTurn = <S extends Step>(step: S, carryOut: typeof durably = durably) => {
     return (input: Parameters<RecordActivities[S]>[0]): Promise<Awaited<ReturnType<RecordActivities[S]>>> => {
-      const result = former.then(() => durably(step, input));
+      const result = former.then(() => carryOut(step, input));
       former = result.catch(() => undefined);
       return result;
     };
@@ -105,8 +131,8 @@ export function createRecords(): RecordActivities {
     dispatchTask: inTurn('dispatchTask'),
     followTask: inTurn('followTask'),
     cancelTask: inTurn('cancelTask'),
-    beginEviction: inTurn('beginEviction'),
-    beginDeletion: inTurn('beginDeletion'),
+    beginEviction: inTurn('beginEviction', promptly),
+    beginDeletion: inTurn('beginDeletion', promptly),
   };
 }
 
@@ -119,31 +145,55 @@ type Step = keyof RecordActivities;
 async function durably<S extends Step>(
   step: S,
   input: Parameters<RecordActivities[S]>[0],
+  again: StepCalls = patientRecords,
 ): Promise<Awaited<ReturnType<RecordActivities[S]>>> {
   try {
     return await run(localRecords, step, input);
   } catch (error) {
+    if (isCancellation(error)) throw error;
+    // Former histories repeat what was refused for good.
+    if (isFinal(error) && patched('refused-step-not-repeated')) throw error;
+    return run(again, step, input);
+  }
+}
+
+/**
+ * As {@link durably} for a decision, but given up while somebody may still be waiting.
+ *
+ * @throws ApplicationFailure `unavailable`: whether it was taken is unknown.
+ */
+async function promptly<S extends Step>(
+  step: S,
+  input: Parameters<RecordActivities[S]>[0],
+): Promise<Awaited<ReturnType<RecordActivities[S]>>> {
+  try {
+    return await durably(step, input, promptRecords);
+  } catch (error) {
     if (isCancellation(error) || isFinal(error)) throw error;
-    return run(patientRecords, step, input);
+    throw ApplicationFailure.create({
+      type: 'unavailable' satisfies RequestFailureKind,
+      message: 'the records did not answer in time; ask again',
+      nonRetryable: true,
+      ...(error instanceof Error ? { cause: error } : {}),
+    });
   }
 }
 
 type StepCall<S extends Step> = (
   input: Parameters<RecordActivities[S]>[0],
 ) => Promise<Awaited<ReturnType<RecordActivities[S]>>>;
+type StepCalls = { readonly [K in Step]: StepCall<K> };
 
 function run<S extends Step>(
-  proxies: { readonly [K in Step]: StepCall<K> },
+  proxies: StepCalls,
   step: S,
   input: Parameters<RecordActivities[S]>[0],
 ): Promise<Awaited<ReturnType<RecordActivities[S]>>> {
   return proxies[step](input);
 }
 
+/** A local activity fails with the failure itself, a regular one wraps it. */
 function isFinal(error: unknown): boolean {
-  return (
-    error instanceof ActivityFailure &&
-    error.cause instanceof ApplicationFailure &&
-    error.cause.nonRetryable === true
-  );
+  const failure = error instanceof ActivityFailure ? error.cause : error;
+  return failure instanceof ApplicationFailure && failure.nonRetryable === true;
 }

@@ -126,6 +126,8 @@ export interface SessionStorageInput {
   readonly projectId: string;
   /** How long a removal is waited for before its caller is told that it goes on; default 2.5 s. Tests change it. */
   readonly answerWithinMs?: number;
+  /** Continue-as-new after this many updates; default: when Temporal suggests it. Tests lower it. */
+  readonly maxUpdates?: number;
 }
 /** Makes the storage: answers when it exists. */
 export const ensureStorageUpdate = defineUpdate<void, []>('ensure');

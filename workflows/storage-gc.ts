@@ -1,5 +1,5 @@
 import { setCurrentDetails } from '@temporalio/workflow';
-import { storage } from './activity-proxies.js';
+import { collection, storage } from './activity-proxies.js';
 import { describeFailure } from './failures.js';
 import type { CollectedSession, StorageGcInput, StorageGcReport } from './messages.js';
 
@@ -28,7 +28,7 @@ export async function storageGcWorkflow(input: StorageGcInput): Promise<StorageG
       const { sessionId } = session;
       let collected: CollectedSession;
       try {
-        collected = await storage.collectSession(session);
+        collected = await collection.collectSession(session);
       } catch (error) {
         collected = { outcome: 'failed', reason: describeFailure(error) };
       }

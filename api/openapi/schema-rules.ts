@@ -27,7 +27,9 @@ const describe: Rule = ({ zodSchema, jsonSchema, io }) => {
     // The converter leaves the default of a transformed value out, but here it is a default of the parameter.
     // One that nobody may say is none.
     const fallback = z.globalRegistry.get(zodSchema)?.default;
-    if (typeof fallback === 'number' && fallback >= (jsonSchema.minimum ?? 0)) jsonSchema.default = fallback;
+    if (typeof fallback !== 'number' || fallback >= (jsonSchema.minimum ?? 0)) {
+      if (fallback !== undefined) jsonSchema.default = fallback;
+    }
   }
   describeText(zodSchema, jsonSchema);
   if (io === 'output' && jsonSchema.type === 'integer') dropSafeBounds(jsonSchema);

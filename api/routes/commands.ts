@@ -1,5 +1,6 @@
 import { AgentRunError } from '../../contract/errors.js';
 import type { RunRecord } from '../../contract/runs.js';
+import type { MessageBody } from '../../store/accept-message.js';
 import {
   acknowledgeCommand,
   cancelSteer,
@@ -41,20 +42,26 @@ export function commandRoutes(deps: ApiDeps): Route[] {
       const { runId } = params;
       const run = await getRun(pool, runId, tenantOf(caller));
       const begins = body.type === 'turn' && (await isUnbegun(deps, run));
+      const bodyFor = (createRunnerJob: boolean): MessageBody => ({
+        payload: body.payload,
+        whenBusy: body.type === 'turn' ? 'queue' : 'steer',
+        createRunnerJob,
+      });
       const { commandId, replayed } = await sendMessage(deps, {
         tenantId: run.tenantId,
         projectId: run.projectId,
         sessionId: run.sessionId,
         route: `POST /api/v1/runs/${runId}/commands`,
         idempotencyKey: requestKey(request.idempotencyKey, { idempotencyKey: body.idempotencyKey }),
-        // Not what follows from how the run stands: that is another thing at the repeat.
-        said: { type: body.type, payload: body.payload },
         body: {
-          payload: body.payload,
-          whenBusy: body.type === 'turn' ? 'queue' : 'steer',
-          createRunnerJob: run.launcher !== 'external',
+          ...bodyFor(run.launcher !== 'external'),
+          ...(body.type === 'steer' ? { steers: runId } : {}),
         },
         runId: begins ? runId : null,
+        // At the repeat the run has begun, or was given a launcher.
+        sameRequests: [runId, null].flatMap((begun) =>
+          [true, false].map((createRunnerJob) => ({ runId: begun, body: bodyFor(createRunnerJob) })),
+        ),
         traceparent: trace.traceparent,
       });
       markReplayed(request, replayed);

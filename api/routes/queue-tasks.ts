@@ -9,7 +9,7 @@ import type { ApiDeps } from '../deps.js';
 import { markReplayed, requestKey } from '../idempotency-key.js';
 import { longPoll } from '../long-poll.js';
 import { implement, type Route } from '../route.js';
-import { requireTenant, tenantOf } from '../tenancy.js';
+import { requireTenant, requireWorkspace, tenantOf } from '../tenancy.js';
 
 /** Queue tasks (contract.md 4). */
 export function queueTaskRoutes(deps: ApiDeps): Route[] {
@@ -18,6 +18,7 @@ export function queueTaskRoutes(deps: ApiDeps): Route[] {
     implement('createQueueTask', async (request) => {
       const { body } = request;
       requireTenant(request.caller, body.tenantId);
+      requireWorkspace(request.caller, body.workspace);
       const key = requestKey(request.idempotencyKey, { idempotencyKey: body.idempotencyKey });
       const { task, replayed } = await createQueueTask(pool, body, key);
       await gateway.startQueueTask(workflowInput(task)).catch((error: unknown) => {

@@ -5,7 +5,7 @@ import { appendRunnerEvent } from '../../store/events.js';
 import { ingest, ingestSpilled } from '../../store/ingest.js';
 import { heartbeat, servedAttempt } from '../../store/leases.js';
 import { storeOutcome } from '../../store/outcomes.js';
-import type { RunnerIdentity } from '../../store/runner-identity.js';
+import { fenced, type RunnerIdentity } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
@@ -28,8 +28,7 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
     }),
     implement('renewLease', async ({ params: { runId }, body, caller }) => {
       const runner = await heartbeating(deps, caller, runId);
-      if (runner.runnerId !== body.runnerId)
-        throw new AgentRunError('forbidden', 'runnerId: the token belongs to another runner');
+      if (runner.runnerId !== body.runnerId) throw anotherRunner(caller, runId);
       const facts = await heartbeat(pool, runner, { leaseMs: body.leaseMs, progress: body.progress });
       notifier.notify('agentrun_run', runId);
       notifier.notify('agentrun_attempt', runId);
@@ -89,6 +88,13 @@ function unlessBroken(problem: AgentRunError | null, answer: IngestAnswer): Inge
   throw new AgentRunError(problem.failureKind, problem.message, {
     details: { ...problem.details, ...answer },
   });
+}
+
+/** An API token is nobody's in particular: its runner lost the run to the one that claimed it, as its claim would say. */
+function anotherRunner(caller: Caller, runId: string): AgentRunError {
+  return caller.kind === 'api'
+    ? fenced(`runnerId: run ${runId} belongs to another runner`)
+    : new AgentRunError('forbidden', 'runnerId: the token belongs to another runner');
 }
 
 /** Who claims: the job of the launch token, or with an API token anybody, for a run that waits for an external runner. */

@@ -9,7 +9,7 @@ import { eventPage } from '../event-pages.js';
 import { markReplayed, requestKey } from '../idempotency-key.js';
 import { implement, type Route } from '../route.js';
 import { refusal } from '../send-message.js';
-import { requireTenant, tenantOf } from '../tenancy.js';
+import { requireTenant, requireWorkspace, tenantOf } from '../tenancy.js';
 
 /** Runs as their owner sees them (contract.md 5). */
 export function runRoutes(deps: ApiDeps): Route[] {
@@ -18,9 +18,11 @@ export function runRoutes(deps: ApiDeps): Route[] {
     implement('createRun', async (request) => {
       const { body, caller, trace } = request;
       requireTenant(caller, body.tenantId);
+      requireWorkspace(caller, body.workspace);
       const { run, replayed } = await createRun(pool, body, {
         traceparent: trace.traceparent,
         key: requestKey(request.idempotencyKey),
+        maySeeAllTenants: tenantOf(caller) === undefined,
       });
       markReplayed(request, replayed);
       return run;

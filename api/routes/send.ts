@@ -7,7 +7,7 @@ import { ownerMismatch } from '../../store/accept-message.js';
 import { getCommand, listCommands } from '../../store/commands.js';
 import { getRun, latestRunnerJob } from '../../store/runs.js';
 import { loadSendFacts } from '../../store/send-facts.js';
-import { findSession } from '../../store/sessions.js';
+import { findSession, ofOtherTenant } from '../../store/sessions.js';
 import { actionDescriptor, pollActions } from '../action-descriptors.js';
 import { type NamedAnswer, namedAnswer } from '../answers.js';
 import type { Caller } from '../auth.js';
@@ -15,7 +15,7 @@ import type { ApiDeps } from '../deps.js';
 import { markReplayed, requestKey } from '../idempotency-key.js';
 import { implement, type Route } from '../route.js';
 import { sendMessage } from '../send-message.js';
-import { requireTenant, tenantOf } from '../tenancy.js';
+import { requireTenant, requireWorkspace, tenantOf } from '../tenancy.js';
 
 /** `POST /api/v1/sessions/:sessionId/send` (contract.md 3.6). */
 export function sendRoutes(deps: ApiDeps): Route[] {
@@ -29,8 +29,8 @@ export function sendRoutes(deps: ApiDeps): Route[] {
       });
       const said = { sessionId, body, payload: payloadOf(body), run: runOf(body, sessionId) };
       const owner = await ownerOf(deps, caller, said);
-      const asked = { ...said, named: await namedAnswer(deps.pool, sessionId, body) };
-      if (body.dryRun) return planSend(deps, asked);
+      const asked = { ...said, named: await namedAnswer(deps.pool, said, owner.tenantId) };
+      if (body.dryRun) return planSend(deps, asked, owner.tenantId);
       const { answer, replayed } = await send(deps, asked, { ...owner, key, traceparent: trace.traceparent });
       markReplayed(request, replayed);
       return answer;
@@ -64,7 +64,7 @@ function runOf(body: SendBody, sessionId: string): SendRun | undefined {
 /**
  * Whose session it is; for one that is to be created, what the run body says.
  *
- * @throws AgentRunError `not-found` for a session of another tenant, or an unknown one without run values.
+ * @throws AgentRunError `not-found` for an unknown session without run values; for a session of another tenant as `ensureSession`.
  */
 async function ownerOf(
   deps: ApiDeps,
@@ -72,6 +72,7 @@ async function ownerOf(
   { sessionId, run }: Pick<SendRequest, 'sessionId' | 'run'>,
 ): Promise<{ tenantId: string; projectId: string }> {
   requireTenant(caller, run?.tenantId);
+  requireWorkspace(caller, run?.workspace);
   const unknown = new AgentRunError(
     'not-found',
     `session ${sessionId} does not exist; create it or send run.tenantId and run.projectId`,
@@ -79,7 +80,12 @@ async function ownerOf(
   const session = await findSession(deps.pool, sessionId);
   if (session !== undefined) {
     const tenantId = tenantOf(caller) ?? run?.tenantId;
-    if (tenantId !== undefined && tenantId !== session.tenantId) throw unknown;
+    if (tenantId !== undefined && tenantId !== session.tenantId) {
+      // Who says no tenant is answered as if there were no such session.
+      throw run?.tenantId === undefined || run.projectId === undefined
+        ? unknown
+        : ofOtherTenant(session, tenantOf(caller) === undefined);
+    }
     return { tenantId: session.tenantId, projectId: session.projectId };
   }
   if (run?.tenantId === undefined || run.projectId === undefined) throw unknown;
@@ -119,10 +125,10 @@ async function send(
     decision: decision.decision,
     queued: isTurn && decision.queued,
     internalCommandType: command.type,
-    run: await getRun(deps.pool, decision.runId),
+    run: await getRun(deps.pool, decision.runId, owner.tenantId),
     command,
     runnerJob: isTurn ? await latestRunnerJob(deps.pool, decision.runId) : null,
-    activeBefore: isTurn ? null : await activeTurn(deps, decision.runId),
+    activeBefore: isTurn ? null : await activeTurn(deps, decision.runId, owner.tenantId),
     pollActions: pollActions({ sessionId, runId: decision.runId, commandId }),
     idempotencyKey,
     valuesPrinted: false,
@@ -130,11 +136,17 @@ async function send(
   return { answer, replayed };
 }
 
-/** The plan (contract.md 3.6.6), by the function that decides the real send. */
-async function planSend(deps: ApiDeps, request: SendRequest): Promise<SendPlan> {
-  if (request.named !== null) return planAnswer(deps, request.sessionId, request.named);
+/**
+ * The plan (contract.md 3.6.6), by the function that decides the real send.
+ *
+ * @param tenantId whom the session must belong to, if it exists: nothing is told of another's, also while that is being deleted.
+ */
+async function planSend(deps: ApiDeps, request: SendRequest, tenantId: string): Promise<SendPlan> {
+  if (request.named !== null) return planAnswer(deps, request.sessionId, request.named, tenantId);
   const { sessionId, body, payload, run } = request;
   const { facts, owner } = await loadSendFacts(deps.pool, sessionId, false);
+  if (owner !== null && (owner.tenantId !== tenantId || facts.session === 'deleted'))
+    throw new AgentRunError('not-found', `session ${sessionId} does not exist`);
   const mismatch = owner === null ? undefined : ownerMismatch(run, owner);
   if (mismatch !== undefined) throw new AgentRunError('conflict', mismatch);
   const verdict = decideSend(facts, body.whenBusy);
@@ -158,7 +170,7 @@ async function planSend(deps: ApiDeps, request: SendRequest): Promise<SendPlan> 
     decision,
     queued: verdict.kind === 'turn' && verdict.queued,
     internalCommandType: decision,
-    activeBefore: steers ? await activeTurn(deps, verdict.runId) : null,
+    activeBefore: steers ? await activeTurn(deps, verdict.runId, tenantId) : null,
     request: {
       method: 'POST',
       path: steers
@@ -196,6 +208,7 @@ async function planAnswer(
   deps: ApiDeps,
   sessionId: string,
   { request, answer }: NamedAnswer,
+  tenantId: string,
 ): Promise<SendPlan> {
   if (request.state !== 'pending') {
     throw new AgentRunError(
@@ -211,7 +224,7 @@ async function planAnswer(
     decision: 'answer',
     queued: false,
     internalCommandType: 'answer',
-    activeBefore: await activeTurn(deps, request.runId),
+    activeBefore: await activeTurn(deps, request.runId, tenantId),
     request: {
       method: 'POST',
       path: `/api/v1/sessions/${encodeURIComponent(sessionId)}/send`,
@@ -236,8 +249,8 @@ function nextStep(sessionId: string, note: string): SendPlan['next'] {
   return { confirm, note };
 }
 
-async function activeTurn(deps: ApiDeps, runId: string): Promise<ActiveBefore> {
-  const run = await getRun(deps.pool, runId);
+async function activeTurn(deps: ApiDeps, runId: string, tenantId: string): Promise<ActiveBefore> {
+  const run = await getRun(deps.pool, runId, tenantId);
   const prompt = (await listCommands(deps.pool, runId, { afterSeq: 0, limit: 1 }))[0];
   return {
     runId,

@@ -3,6 +3,7 @@ import { findSessionToDelete } from '../../store/session-storage.js';
 import type { ApiDeps } from '../deps.js';
 import { implement, type Route } from '../route.js';
 import { tenantOf } from '../tenancy.js';
+import { unknownOutcome } from '../unknown-outcome.js';
 
 /** Putting a session aside, taking it back, deleting it (ours; docs/adr/0017). */
 export function sessionLifeRoutes(deps: ApiDeps): Route[] {
@@ -18,7 +19,10 @@ export function sessionLifeRoutes(deps: ApiDeps): Route[] {
       unarchiveSession(pool, sessionId, tenantOf(caller)),
     ),
     implement('deleteSession', async ({ params: { sessionId }, caller }) => {
-      await gateway.deleteSession(await findSessionToDelete(pool, sessionId, tenantOf(caller)));
+      const session = await findSessionToDelete(pool, sessionId, tenantOf(caller));
+      await gateway.deleteSession(session).catch((error: unknown) => {
+        throw unknownOutcome(error, { sessionId });
+      });
       return { action: 'session-deleted', sessionId, valuesPrinted: false };
     }),
   ];

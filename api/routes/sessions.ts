@@ -13,7 +13,7 @@ import { withStorage } from '../ensure-storage.js';
 import { eventPage } from '../event-pages.js';
 import { markReplayed, requestKey } from '../idempotency-key.js';
 import { implement, type Route } from '../route.js';
-import { requireTenant, tenantOf } from '../tenancy.js';
+import { requireTenant, requireWorkspace, tenantOf } from '../tenancy.js';
 
 /** Who reads when a request names nobody (contract.md 0.3). */
 export const defaultReader = 'cli';
@@ -34,7 +34,10 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
     implement('createSession', async (request) => {
       const { body, caller } = request;
       requireTenant(caller, body.tenantId);
-      const { ensured, replayed } = await ensureSession(pool, body, requestKey(request.idempotencyKey));
+      requireWorkspace(caller, body.workspace);
+      const { ensured, replayed } = await ensureSession(pool, body, requestKey(request.idempotencyKey), {
+        maySeeAllTenants: tenantOf(caller) === undefined,
+      });
       markReplayed(request, replayed);
       return withStorage(deps, ensured);
     }),

@@ -8,6 +8,7 @@ import type { ApiDeps } from '../deps.js';
 import { storageInput } from '../ensure-storage.js';
 import { implement, type Route } from '../route.js';
 import { tenantOf } from '../tenancy.js';
+import { unknownOutcome } from '../unknown-outcome.js';
 
 /** The storage of sessions (contract.md 3.9). The work is done by workflows; what is answered is the record as it is afterwards. */
 export function storageRoutes(deps: ApiDeps): Route[] {
@@ -17,7 +18,10 @@ export function storageRoutes(deps: ApiDeps): Route[] {
       getStorageSummary(pool, sessionId, tenantOf(caller)),
     ),
     implement('evictStorage', async ({ params: { sessionId }, caller }) => {
-      await gateway.evictStorage(storageInput(await getSession(pool, sessionId, tenantOf(caller))));
+      const session = await getSession(pool, sessionId, tenantOf(caller));
+      await gateway.evictStorage(storageInput(session)).catch((error: unknown) => {
+        throw unknownOutcome(error, { sessionId });
+      });
       const summary = await getStorageSummary(pool, sessionId);
       return { action: 'session-storage-evicted', sessionId, summary, valuesPrinted: false };
     }),
@@ -69,5 +73,7 @@ async function requireOwnSession(deps: ApiDeps, caller: Caller, sessionId: strin
  */
 function requireSame(field: string, given: string | undefined, stored: string | null): void {
   if (given !== undefined && stored !== null && given !== stored)
-    throw new AgentRunError('conflict', `${field}: the storage of this session has another one`);
+    throw new AgentRunError('conflict', `${field}: the storage of this session has ${stored}`, {
+      details: { field, stored },
+    });
 }

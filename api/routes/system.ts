@@ -15,19 +15,21 @@ const backends = backendProfileSchema.options.map((backendProfile) => ({
 }));
 
 const checkTimeoutMs = 1_000;
+const lookEveryMs = 1_000;
 
 /** Health and readiness (contract.md 1.7, decisions.md), who a caller is, and what backends can do. */
 export function systemRoutes(deps: ApiDeps): Route[] {
   const installation = new Installation(deps.pool);
   const live = async () =>
-    healthOf(deps, { database: null, temporal: null, installationId: installation.knownId });
+    healthOf(deps, { database: notAsked, temporal: notAsked, installationId: installation.knownId });
+  const look = sharedLook(() => check(deps, installation));
   const ready = async ({ setStatus }: { setStatus: (status: number) => void }) => {
-    const health = healthOf(deps, await check(deps, installation));
+    const health = healthOf(deps, await look());
     setStatus(health.ready ? 200 : 503);
     return health;
   };
   return [
-    implement('health', async () => healthOf(deps, await check(deps, installation))),
+    implement('health', async () => healthOf(deps, await look())),
     implement('liveness', live),
     implement('livenessAlias', live),
     implement('readiness', ready),
@@ -40,11 +42,25 @@ export function systemRoutes(deps: ApiDeps): Route[] {
   ];
 }
 
+/** Of a part that was not asked nothing is known. */
+const notAsked = Symbol('not asked');
+type Finding = string | null | typeof notAsked;
+
 /** What is wrong with each part, or null. */
 interface Findings {
-  readonly database: string | null;
-  readonly temporal: string | null;
+  readonly database: Finding;
+  readonly temporal: Finding;
   readonly installationId: string | null;
+}
+
+/** One look for all who ask within a second: nobody needs a token to ask. */
+function sharedLook(look: () => Promise<Findings>): () => Promise<Findings> {
+  let last: { readonly atMs: number; readonly found: Promise<Findings> } | undefined;
+  return () => {
+    const nowMs = performance.now();
+    if (last === undefined || nowMs - last.atMs >= lookEveryMs) last = { atMs: nowMs, found: look() };
+    return last.found;
+  };
 }
 
 async function check(deps: ApiDeps, installation: Installation): Promise<Findings> {
@@ -80,9 +96,9 @@ function healthOf(deps: ApiDeps, findings: Findings): Health {
   return {
     serviceId: 'agentrun-mgr',
     live: true,
-    ready: findings.database === null && findings.temporal === null,
-    database: { adapter: 'postgres', ready: findings.database === null, message: findings.database },
-    temporal: { ready: findings.temporal === null, message: findings.temporal },
+    ready: [findings.database, findings.temporal].every((part) => part === null || part === notAsked),
+    database: { adapter: 'postgres', ...partOf(findings.database) },
+    temporal: partOf(findings.temporal),
     sourceCommit: deps.sourceCommit,
     installationId: findings.installationId,
     auth: deps.authenticator.summary,
@@ -92,6 +108,12 @@ function healthOf(deps: ApiDeps, findings: Findings): Health {
     },
     secretRefs: { databaseUrl: 'redacted', valuesPrinted: false },
   };
+}
+
+function partOf(finding: Finding): { ready: boolean | null; message: string | null } {
+  return finding === notAsked
+    ? { ready: null, message: null }
+    : { ready: finding === null, message: finding };
 }
 
 /** What the token says; whether an attempt is still current is for the routes that write. */

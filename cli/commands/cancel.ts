@@ -41,7 +41,6 @@ export function addCancelCommand(program: Command, run: Run): void {
     .option('--wait <seconds>', `wait for the end, up to ${longestWaitSeconds}`, '20')
     .action((id: string, options: CancelOptions, command: Command) =>
       run(command, () => cancel(id, options, createOutput(command.optsWithGlobals().json === true)), {
-        sessionId: id,
         optionNames,
       }),
     );

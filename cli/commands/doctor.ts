@@ -14,11 +14,12 @@ export function addDoctorCommand(program: Command, run: Run): void {
     .action((_options: unknown, command: Command) =>
       run(command, async () => {
         const output = createOutput(command.optsWithGlobals().json === true);
+        const { settings, programs } = programsToCheck();
         const checked = await Promise.all([
-          ...programsToCheck().map((one) => checkProgram(one.program, one.command)),
+          ...programs.map((one) => checkProgram(one.program, one.command)),
           ownChecks(),
         ]);
-        const results = checked.flat();
+        const results = [settings, ...checked.flat()];
         output.data(...results);
         output.line(...reportLines(results));
         return hasErrors(results) ? exitCodes.failed : exitCodes.ok;

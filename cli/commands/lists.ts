@@ -56,6 +56,7 @@ export function addListCommands(program: Command, run: Run): void {
       ['STATE', (session) => (session.archivedAt === null ? session.executionState : 'archived')],
       ['ATTENTION', (session) => session.attentionState],
       ['TURNS', (session) => String(session.turns)],
+      ['TENANT', (session) => session.tenantId],
       ['PROJECT', (session) => session.projectId],
       ['BACKEND', (session) => session.backendProfile],
       ['LAST ACTIVITY', (session) => session.lastActivityAt ?? '-'],

@@ -30,7 +30,7 @@ export function addRequestCommands(program: Command, run: Run): void {
       run(
         command,
         () => list(sessionId, options.all === true, createOutput(command.optsWithGlobals().json === true)),
-        { sessionId, optionNames: { sessionId: '<sessionId>' } },
+        { optionNames: { sessionId: '<sessionId>' } },
       ),
     );
 
@@ -59,7 +59,7 @@ export function addRequestCommands(program: Command, run: Run): void {
               options,
               createOutput(command.optsWithGlobals().json === true),
             ),
-          { sessionId, optionNames: answerOptions },
+          { optionNames: answerOptions },
         ),
     );
 }

@@ -27,7 +27,7 @@ export function addSessionLifeCommands(session: Command, run: Run): void {
             await work(sessionId, createOutput(command.optsWithGlobals().json === true), options);
             return exitCodes.ok;
           },
-          { sessionId, optionNames },
+          { optionNames },
         ),
       );
 

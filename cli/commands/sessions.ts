@@ -8,6 +8,7 @@ import { findApi } from '../api-access.js';
 import { eventLines } from '../event-lines.js';
 import { exitCodes } from '../exit-codes.js';
 import { UsageError } from '../explain-error.js';
+import { parseLabels } from '../label-options.js';
 import { createOutput, type Output } from '../output.js';
 import { parseCursor, WatchCursorFile } from '../watch-cursor-file.js';
 import { type WatchCursor, watchSession } from '../watch-session.js';
@@ -24,6 +25,7 @@ const createOptions = {
   'workspace.repository': '--repository',
   'workspace.ref': '--ref',
   'executionPolicy.approvalPolicy': '--approvals',
+  labels: '--label',
 };
 const sendOptions = {
   sessionId: '<sessionId>',
@@ -51,11 +53,13 @@ export function addSessionCommands(program: Command, run: Run): void {
     .option('--repository <url>', 'clone this repository into the workspace at the first turn')
     .option('--ref <branch>', 'branch or tag of the repository')
     .option('--approvals <policy>', 'when the agent asks a person: never (default), on-request or untrusted')
-    .action((options: Record<string, string | undefined>, command: Command) =>
+    .option('--label <key=value>', 'a label for lists to filter by; may be given again', collect, [])
+    .action(({ label, ...options }: CreateOptions, command: Command) =>
       run(
         command,
         async () => {
           const output = createOutput(isJson(command));
+          const labels = parseLabels(label);
           const workspace = {
             ...(options.workspace === undefined ? {} : { path: workspaceFolder(options.workspace) }),
             ...(options.repository === undefined ? {} : { repository: options.repository }),
@@ -68,6 +72,7 @@ export function addSessionCommands(program: Command, run: Run): void {
               projectId: options.project,
               backendProfile: options.backend,
               ...(Object.keys(workspace).length === 0 ? {} : { workspace }),
+              ...(labels === undefined ? {} : { labels }),
               ...(options.approvals === undefined
                 ? {}
                 : { executionPolicy: { approvalPolicy: options.approvals } }),
@@ -97,7 +102,7 @@ export function addSessionCommands(program: Command, run: Run): void {
     .option('--watch', 'show the events until the turn has ended')
     .action((sessionId: string, words: string[], options: SendOptions, command: Command) =>
       run(command, () => send(sessionId, words.join(' '), options, createOutput(isJson(command))), {
-        sessionId,
+        sessionToCreate: sessionId,
         optionNames: sendOptions,
       }),
     );
@@ -111,13 +116,16 @@ export function addSessionCommands(program: Command, run: Run): void {
     .option('--after <cursor>', 'after this cursor (RUN:SEQ)')
     .action((sessionId: string, options: WatchCommandOptions, command: Command) =>
       run(command, () => watch(sessionId, options, createOutput(isJson(command))), {
-        sessionId,
+        sessionToCreate: sessionId,
         optionNames: watchOptions,
       }),
     );
 }
 
 const isJson = (command: Command): boolean => command.optsWithGlobals().json === true;
+
+type CreateOptions = Readonly<Record<string, string | undefined>> & { readonly label: readonly string[] };
+const collect = (value: string, former: readonly string[]): string[] => [...former, value];
 
 interface SendOptions {
   readonly dryRun?: boolean;

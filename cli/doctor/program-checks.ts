@@ -17,15 +17,21 @@ const longestOutput = 200_000;
 
 type Program = 'api' | 'worker';
 
+/** What is asked, and a line on whose settings these are. */
+export interface ProgramsToCheck {
+  readonly settings: CheckResult;
+  readonly programs: { readonly program: Program; readonly command: Command }[];
+}
+
 /**
  * The programs to ask, with the settings that they run with: those of the local stack of the data folder, whether it runs or not, else those of the
  * environment, as in a container.
  */
-export function programsToCheck(): { readonly program: Program; readonly command: Command }[] {
+export function programsToCheck(): ProgramsToCheck {
   const config = readStackConfig();
   const state = localStackState(config.dataDir);
   if (state.kind === 'never-started' || state.kind === 'starting') {
-    return (['api', 'worker'] as const).map((program) => ({
+    const programs = (['api', 'worker'] as const).map((program) => ({
       program,
       command: {
         file: process.execPath,
@@ -34,6 +40,7 @@ export function programsToCheck(): { readonly program: Program; readonly command
         cwd: process.cwd(),
       },
     }));
+    return { settings: settingsLine('API and worker: settings of the environment', []), programs };
   }
   const { stack } = state;
   const paths = stackPaths(config.dataDir);
@@ -45,10 +52,36 @@ export function programsToCheck(): { readonly program: Program; readonly command
     providerBaseUrl:
       provider.kind === 'provider' ? provider.baseUrl : `${stack.scriptedUrl ?? 'http://127.0.0.1'}/v1`,
   };
-  return [
-    { program: 'api', command: apiChild(paths, addresses, config.passedOn).command },
-    { program: 'worker', command: workerChild(paths, addresses, provider, config.passedOn).command },
-  ];
+  return {
+    settings: settingsLine(
+      `API and worker: settings of the local stack in ${config.dataDir}`,
+      withoutEffectOnStack(),
+    ),
+    programs: [
+      { program: 'api', command: apiChild(paths, addresses, config.passedOn).command },
+      { program: 'worker', command: workerChild(paths, addresses, provider, config.passedOn).command },
+    ],
+  };
+}
+
+/** Variables of the environment that a program of ours would read, but not one that `up` starts. */
+function withoutEffectOnStack(): string[] {
+  const ofPrograms = { ...settingsOf('api'), ...settingsOf('worker') };
+  const read = { ...settingsOf('up'), ...settingsOf('cli') };
+  return Object.keys(ofPrograms).filter((name) => ofPrograms[name]?.trim() && !Object.hasOwn(read, name));
+}
+
+function settingsLine(message: string, ignored: readonly string[]): CheckResult {
+  const line = { program: 'command', name: 'settings' } as const;
+  if (ignored.length === 0) return { ...line, ok: true, severity: null, message, cure: null, variable: null };
+  return {
+    ...line,
+    ok: false,
+    severity: 'warning',
+    message: `${message}, not of the environment, where some are set too`,
+    cure: 'unset, or set AGENTRUN_DATA_DIR to a folder without a local stack to check the environment',
+    variable: ignored.join(', '),
+  };
 }
 
 /** Starts a program with `--check` and reads what it prints. One that ends otherwise is a result too. */

@@ -1,6 +1,7 @@
 import type { CheckResult } from '../../contract/doctor.js';
 
-const mark = ({ ok, severity }: CheckResult) => (ok ? 'ok' : severity === 'warning' ? 'warn' : 'WRONG');
+const marks = { error: 'WRONG', warning: 'warn', skipped: 'skip' } as const;
+const mark = ({ ok, severity }: CheckResult) => (ok ? 'ok' : marks[severity ?? 'error']);
 
 /** The table for a person: a line for each check, and below a wrong one which setting to look at and what to do. */
 export function reportLines(results: readonly CheckResult[]): string[] {
@@ -8,7 +9,8 @@ export function reportLines(results: readonly CheckResult[]): string[] {
   const lines = results.flatMap((result) => {
     const { program, name, message, cure, variable } = result;
     const line = `${mark(result).padEnd(6)} ${program.padEnd(8)} ${name.padEnd(nameWidth)}  ${message}`;
-    if (result.ok || cure === null) return [line];
+    // The cure of what was skipped stands at what it needs.
+    if (result.ok || cure === null || result.severity === 'skipped') return [line];
     const indent = ' '.repeat(17 + nameWidth);
     return [line, `${indent} ${variable === null ? '' : `${variable} → `}${cure}`];
   });
@@ -22,8 +24,16 @@ export function hasErrors(results: readonly CheckResult[]): boolean {
 
 function summary(results: readonly CheckResult[]): string {
   const wrong = results.filter((result) => !result.ok);
-  const errors = wrong.filter(({ severity }) => severity === 'error').length;
   if (wrong.length === 0) return `All ${results.length} checks are well.`;
-  const warnings = wrong.length - errors;
-  return `${results.length} checks: ${errors} wrong, ${warnings} ${warnings === 1 ? 'warning' : 'warnings'}.`;
+  const count = (severity: CheckResult['severity']) =>
+    wrong.filter((result) => result.severity === severity).length;
+  const warnings = count('warning');
+  const skipped = count('skipped');
+  return [
+    `${results.length} checks: ${count('error')} wrong`,
+    `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`,
+    ...(skipped === 0 ? [] : [`${skipped} not looked at`]),
+  ]
+    .join(', ')
+    .concat('.');
 }

@@ -17,13 +17,14 @@ export const commandRoutes = {
     method: 'post',
     path: '/api/v1/runs/:runId/commands',
     tag,
-    summary: 'A turn begins this run, or the next one of its session; a steer goes the way of a send.',
+    summary:
+      'A turn begins this run, or is the next of its session; a steer goes to this run, and once it has ended by itself is the next turn. Look at the `runId` and `type` of the answer.',
     auth: { api: 'operate' },
     params: runParams,
     body: createCommandSchema,
     data: commandRecordSchema,
     idempotency: 'key',
-    failures: ['conflict', 'session-busy', 'session-store-evicted'],
+    failures: ['conflict', 'session-store-evicted'],
   }),
   listCommands: routeContract({
     method: 'get',

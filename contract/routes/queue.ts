@@ -38,7 +38,7 @@ export const queueRoutes = {
     params,
     body: dispatchSchema,
     data: queueTaskRecordSchema,
-    failures: ['conflict', 'session-busy', 'session-store-evicted'],
+    failures: ['conflict'],
   }),
   cancelQueueTask: routeContract({
     method: 'post',
@@ -50,6 +50,5 @@ export const queueRoutes = {
     params,
     body: cancelSchema,
     data: queueTaskRecordSchema.extend({ cancel: cancelObservationSchema }),
-    failures: ['conflict'],
   }),
 };

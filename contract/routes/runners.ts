@@ -4,6 +4,7 @@ import { eventTypeSchema, runEventSchema } from '../events.js';
 import { sessionIdSchema } from '../ids.js';
 import { ingestAnswerSchema } from '../ingest.js';
 import { jsonObjectSchema } from '../json.js';
+import { optionalOr } from '../optional.js';
 import { cursorQuery, integerQuery, limitQuery, pageOf, queryOf, waitMsQuery } from '../queries.js';
 import { routeContract } from '../route-contract.js';
 import {
@@ -37,7 +38,7 @@ export const runnerRoutes = {
     params: runParams,
     body: claimSchema,
     data: assignmentSchema,
-    failures: ['fenced', 'conflict'],
+    failures: ['fenced'],
   }),
   renewLease: routeContract({
     method: 'patch',
@@ -72,8 +73,8 @@ export const runnerRoutes = {
     auth: { api: 'operate', run: true },
     params: runParams,
     body: z.object({
-      type: eventTypeSchema.default('backend_status'),
-      payload: jsonObjectSchema.default({}),
+      type: optionalOr(eventTypeSchema, 'backend_status'),
+      payload: optionalOr(jsonObjectSchema, {}),
     }),
     data: runEventSchema,
     idempotency: 'none',
@@ -113,7 +114,7 @@ export const runnerRoutes = {
     auth: { api: 'operate', launch: true },
     body: registerSchema,
     data: registerAnswerSchema,
-    failures: ['fenced', 'not-found', 'conflict'],
+    failures: ['fenced'],
   }),
   nextWork: routeContract({
     method: 'get',

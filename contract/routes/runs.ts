@@ -98,7 +98,6 @@ export const runRoutes = {
     params: runParams,
     body: cancelSchema,
     data: runRecordSchema.extend({ cancel: cancelObservationSchema }),
-    failures: ['conflict'],
   }),
   createRunnerJob: routeContract({
     method: 'post',

@@ -93,7 +93,7 @@ export const sessionRoutes = {
     auth: { api: 'operate' },
     params: sessionParams,
     data: deletedSessionSchema,
-    failures: ['session-busy', 'conflict'],
+    failures: ['session-busy'],
   }),
   archiveSession: routeContract({
     method: 'post',

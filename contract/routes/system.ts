@@ -3,7 +3,17 @@ import { routeContract } from '../route-contract.js';
 import { backendListSchema, whoamiSchema } from '../system.js';
 
 const health = (path: string, summary: string, statuses: readonly number[]) =>
-  routeContract({ method: 'get', path, tag: 'system', summary, auth: 'none', data: healthSchema, statuses });
+  routeContract({
+    method: 'get',
+    path,
+    tag: 'system',
+    summary,
+    auth: 'none',
+    data: healthSchema,
+    statuses,
+    // Where no token is configured, under a name that is not of this machine.
+    failures: ['forbidden'],
+  });
 
 /** Health (contract.md 1.7, decisions.md) and what a caller asks about the API itself. Health is exempt from auth, exactly these paths. */
 export const systemRoutes = {

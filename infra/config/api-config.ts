@@ -7,7 +7,7 @@ import {
   type ResolvedBase,
 } from './base-urls.js';
 import { type MetricsAddress, metricsAddress, metricsVariables } from './metrics-settings.js';
-import { isTrustworthyUrl, type OidcSettings } from './oidc-settings.js';
+import { isLoopbackName, isTrustworthyUrl, type OidcSettings } from './oidc-settings.js';
 import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
 import { secretSetting } from './secret-file.js';
 import {
@@ -24,9 +24,10 @@ import {
   logLevelSetting,
   otlpEndpointMeaning,
   portSetting,
+  rateLimitSetting,
   runnerKeysMeaning,
 } from './setting-types.js';
-import type { ApiTokenSetting } from './tokens-file.js';
+import { type ApiTokenSetting, clearTokenSchema } from './tokens-file.js';
 
 /** The variables of the API. */
 export const apiSettings = z.object({
@@ -35,12 +36,16 @@ export const apiSettings = z.object({
   AGENTRUN_API_HOST: z
     .string()
     .default('127.0.0.1')
-    .describe('Address to listen on. One that is not loopback asks for a token.'),
+    .describe(
+      'Address to listen on. One that is not loopback asks for a token, as do trusted proxies and a public URL that is not loopback.',
+    ),
   AGENTRUN_API_PORT: portSetting.default(8080).describe('Port to listen on; 0 asks for a free one.'),
   AGENTRUN_API_TOKEN: z
     .string()
     .optional()
-    .describe('One bearer token with every scope. A secret: rather give a file.'),
+    .describe(
+      'One bearer token with every scope, of at least 16 characters of ASCII without blanks. A secret: rather give a file.',
+    ),
   AGENTRUN_API_TOKEN_FILE: z.string().optional().describe('File that holds this token.'),
   AGENTRUN_API_TOKENS_FILE: z
     .string()
@@ -69,14 +74,22 @@ export const apiSettings = z.object({
     .describe(
       'Claim with their tenant, which each of them must have. Not set: only tokens of scope `agentrun:admin` are let in, for every tenant.',
     ),
-  AGENTRUN_RATE_LIMIT_PER_MINUTE: integerSetting({ min: 0, max: 10_000_000 })
+  AGENTRUN_OIDC_TOKEN_TYPE: z
+    .string()
+    .optional()
+    .describe(
+      'What their `typ` must be, such as `at+jwt` (RFC 9068), so that no ID token is taken for an access token. Not set: any.',
+    ),
+  AGENTRUN_RATE_LIMIT_PER_MINUTE: rateLimitSetting
     .default(6_000)
     .describe(
       'Requests per minute of one caller, counted by each API process; 0 is without a limit. Routes of runners have ten times as many.',
     ),
-  AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE: integerSetting({ min: 0, max: 10_000_000 })
+  AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE: rateLimitSetting
     .default(600)
-    .describe('Unknown tokens per minute of one address before it is told to wait; 0 is without a limit.'),
+    .describe(
+      'Unknown tokens per minute of one address before those are told to wait; 0 is without a limit. Known tokens pass all the same.',
+    ),
   AGENTRUN_TRUSTED_PROXIES: integerSetting({ min: 0, max: 10 })
     .default(0)
     .describe(
@@ -132,7 +145,7 @@ export interface ApiConfig {
 /**
  * Reads the settings of the API.
  *
- * @throws ConfigurationError naming every wrong variable; also when no token is configured and the API would be reachable from outside.
+ * @throws ConfigurationError naming every wrong variable; also when no token is configured and others than this machine could reach the API.
  */
 export function readApiConfig(env: Environment = process.env): ApiConfig {
   const read = parseEnvironment(apiSettings, env);
@@ -140,12 +153,10 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
   const oidc = readOidc(read);
   const asksForToken =
     apiTokens.length > 0 || read.AGENTRUN_API_TOKENS_FILE !== undefined || oidc !== undefined;
-  if (!asksForToken && !isLoopback(read.AGENTRUN_API_HOST)) {
+  const exposure = asksForToken ? undefined : exposureOf(read);
+  if (exposure !== undefined) {
     throw new ConfigurationError([
-      {
-        variable: 'AGENTRUN_API_TOKEN',
-        expected: `is not set, and AGENTRUN_API_HOST ${read.AGENTRUN_API_HOST} is not loopback`,
-      },
+      { variable: 'AGENTRUN_API_TOKEN', expected: `is not set, and ${exposure}` },
     ]);
   }
   return {
@@ -177,6 +188,10 @@ function readApiTokens(read: z.output<typeof apiSettings>): ApiTokenSetting[] {
     value: read.AGENTRUN_API_TOKEN,
     file: read.AGENTRUN_API_TOKEN_FILE,
   });
+  const variable = read.AGENTRUN_API_TOKEN === undefined ? 'AGENTRUN_API_TOKEN_FILE' : 'AGENTRUN_API_TOKEN';
+  const problem = clearTokenSchema.safeParse(token).error?.issues[0]?.message;
+  if (token !== undefined && problem !== undefined)
+    throw new ConfigurationError([{ variable, expected: problem }]);
   return token === undefined ? [] : [{ name: 'default', token, scopes: ['admin'], tenantId: undefined }];
 }
 
@@ -195,9 +210,16 @@ function readOidc(read: z.output<typeof apiSettings>): OidcSettings | undefined 
     audience,
     scopeClaim: read.AGENTRUN_OIDC_SCOPE_CLAIM,
     tenantClaim: read.AGENTRUN_OIDC_TENANT_CLAIM,
+    tokenType: read.AGENTRUN_OIDC_TOKEN_TYPE,
   };
 }
 
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+/** By what others than this machine reach the API; undefined: by nothing that the settings say. */
+function exposureOf(read: z.output<typeof apiSettings>): string | undefined {
+  const { AGENTRUN_API_HOST: host, AGENTRUN_MGR_URL: publicUrl } = read;
+  if (!isLoopbackName(host)) return `AGENTRUN_API_HOST ${host} is not loopback`;
+  if (read.AGENTRUN_TRUSTED_PROXIES > 0) return 'AGENTRUN_TRUSTED_PROXIES says that a proxy is in front';
+  if (publicUrl !== undefined && !isLoopbackName(new URL(publicUrl).hostname))
+    return 'the host of AGENTRUN_MGR_URL is not loopback';
+  return undefined;
 }

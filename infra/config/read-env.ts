@@ -40,7 +40,7 @@ export function parseEnvironment<Schema extends z.ZodType>(
   throw new ConfigurationError(
     result.error.issues.map((issue) => {
       const variable = issue.path.map(String).join('.') || 'environment';
-      return { variable, expected: isBlank(env[variable]) ? `is not set (${issue.message})` : issue.message };
+      return { variable, expected: isBlank(env[variable]) ? 'is not set' : issue.message };
     }),
   );
 }

@@ -16,6 +16,9 @@ export const portSetting = integerSetting({ min: 0, max: 65_535 });
 /** A duration in milliseconds, up to 30 days. 0 is left to the caller to interpret. */
 export const durationMsSetting = integerSetting({ min: 0, max: 30 * 24 * 3_600_000 });
 
+/** Requests per minute; 0 is without a limit. */
+export const rateLimitSetting = integerSetting({ min: 0, max: 10_000_000 });
+
 /** An absolute http or https URL, kept as text without a trailing slash. */
 export const httpUrlSetting = z
   .string()

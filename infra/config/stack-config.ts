@@ -11,6 +11,7 @@ import {
   logLevelSetting,
   portSetting,
   providerMeanings,
+  rateLimitSetting,
 } from './setting-types.js';
 
 /** The variables of `agentrun up` and the demo. */
@@ -44,6 +45,7 @@ export const stackSettings = z.object({
     .describe('Who starts runners: process (the worker) or external (somebody else). Not set: process.'),
   AGENTRUN_BOOT_REPO_URL: z.string().optional().describe('For the worker.'),
   AGENTRUN_SOURCE_COMMIT: z.string().optional().describe('For the API.'),
+  AGENTRUN_RATE_LIMIT_PER_MINUTE: rateLimitSetting.optional().describe('For the API.'),
   AGENTRUN_LOG_LEVEL: logLevelSetting.optional().describe('For API and worker; not less than info.'),
   OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional().describe('For API and worker.'),
   AGENTRUN_METRICS_PORT: portSetting
@@ -103,6 +105,7 @@ export function readStackConfig(env: Environment = process.env): StackConfig {
       AGENTRUN_LAUNCHER: read.AGENTRUN_LAUNCHER,
       AGENTRUN_BOOT_REPO_URL: read.AGENTRUN_BOOT_REPO_URL,
       AGENTRUN_SOURCE_COMMIT: read.AGENTRUN_SOURCE_COMMIT,
+      AGENTRUN_RATE_LIMIT_PER_MINUTE: read.AGENTRUN_RATE_LIMIT_PER_MINUTE?.toString(),
       // Not less than info, whose line `ready` is what `up` waits for; the terminal shows warnings only, whatever this is.
       AGENTRUN_LOG_LEVEL: read.AGENTRUN_LOG_LEVEL?.replace(/^(fatal|error|warn|silent)$/, 'info'),
       OTEL_EXPORTER_OTLP_ENDPOINT: read.OTEL_EXPORTER_OTLP_ENDPOINT,

@@ -31,16 +31,18 @@ export function digestOf(setting: ApiTokenSetting): Buffer {
   return 'token' in setting ? secretDigest(setting.token) : Buffer.from(setting.tokenSha256, 'hex');
 }
 
+/** What every clear token must be. */
+export const clearTokenSchema = z
+  .string()
+  .regex(/^[\x21-\x7e]{16,1000}$/, 'expected at least 16 characters of ASCII, no blanks');
+
 const entrySchema = z
   .strictObject({
     name: z
       .string()
       .max(200)
       .regex(/^\P{Cc}+$/u, 'expected a name'),
-    token: z
-      .string()
-      .regex(/^[\x21-\x7e]{16,1000}$/, 'expected at least 16 characters of ASCII, no blanks')
-      .optional(),
+    token: clearTokenSchema.optional(),
     tokenSha256: z
       .string()
       .regex(/^[0-9a-fA-F]{64}$/, 'expected the 64 hex digits of a SHA-256')

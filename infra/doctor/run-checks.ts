@@ -1,5 +1,5 @@
 import type { Check, CheckFinding, CheckResult } from '../../contract/doctor.js';
-import type { ConfigurationError } from '../config/read-env.js';
+import type { ConfigurationProblem } from '../config/read-env.js';
 import { type StartWarning, startWarnings } from '../config/start-warnings.js';
 import { describeError } from '../telemetry/logger.js';
 import type { Redactor } from '../telemetry/redaction.js';
@@ -7,15 +7,30 @@ import type { Redactor } from '../telemetry/redaction.js';
 /** No check takes longer; they run side by side. */
 const checkLimitMs = 3_000;
 
-/** Runs checks side by side, each bounded, in their order. A check that throws or does not end has failed. */
+/**
+ * Runs checks side by side, each bounded, in their order. A check that throws or does not end has failed; one that needs another waits for it, and is
+ * skipped when that has failed.
+ */
 export function runChecks(
   program: CheckResult['program'],
   checks: readonly Check[],
   redactor: Redactor,
 ): Promise<CheckResult[]> {
+  const findings = new Map<string, Promise<CheckFinding>>();
+  const findingOf = (check: Check): Promise<CheckFinding> => {
+    const begun = findings.get(check.name);
+    if (begun !== undefined) return begun;
+    const needed = checks.find(({ name }) => name === check.needs);
+    const finding =
+      needed === undefined
+        ? bounded(check)
+        : findingOf(needed).then((found) => (found.ok ? bounded(check) : skipped(needed, found)));
+    findings.set(check.name, finding);
+    return finding;
+  };
   return Promise.all(
     checks.map(async (check) => {
-      const found = await bounded(check);
+      const found = await findingOf(check);
       return found.ok
         ? { ...fine(program, check.name), message: redactor.text(found.message) }
         : {
@@ -31,18 +46,26 @@ export function runChecks(
   );
 }
 
-/** The lines of a program that cannot even read its settings. */
-export function wrongConfiguration(
+const skipped = (needed: Check, found: CheckFinding & { readonly ok: false }): CheckFinding => ({
+  ok: false,
+  severity: 'skipped',
+  message: `not looked at: ${needed.name} comes first`,
+  cure: found.cure,
+  variable: found.variable ?? needed.variable,
+});
+
+/** The lines about settings that cannot be read. */
+export function wrongSettings(
   program: CheckResult['program'],
-  error: ConfigurationError,
+  problems: readonly ConfigurationProblem[],
 ): CheckResult[] {
-  return error.problems.map(({ variable, expected }) => ({
+  return problems.map(({ variable, expected }) => ({
     program,
     name: 'settings',
     ok: false,
     severity: 'error',
     message: `${variable}: ${expected}`,
-    cure: `correct ${variable}`,
+    cure: `${expected.startsWith('is not set') ? 'set' : 'correct'} ${variable}`,
     variable,
   }));
 }
@@ -74,7 +97,7 @@ const fine = (program: CheckResult['program'], name: string) => ({
   program,
   name,
   ok: true,
-  severity: 'error' as const,
+  severity: null,
   cure: null,
   variable: null,
 });

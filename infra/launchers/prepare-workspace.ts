@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process';
-import { cp, mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, mkdir, readdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Workspace } from '../../contract/runs.js';
+import { isLocalRepository, type Workspace } from '../../contract/runs.js';
 import { childEnvironment } from '../config/child-environment.js';
 
 const run = promisify(execFile);
@@ -17,22 +18,29 @@ export class PrerequisiteError extends Error {
  * Fills a session's workspace at its first turn: a copy of `path`, or a clone of `repository` at `ref`. One that has content is left alone. Made
  * beside and renamed, so that a crash in between never leaves half a workspace.
  *
+ * @param options.dataDir whose files belong to sessions: nothing in it, and nothing around it, is a workspace.
  * @throws PrerequisiteError when the folder or the repository cannot be had.
  */
 export async function prepareWorkspace(
   directory: string,
   workspace: Workspace | null,
-  defaultRepository: string | undefined,
+  options: { readonly dataDir: string; readonly defaultRepository: string | undefined },
   signal: AbortSignal,
 ): Promise<void> {
+  const { dataDir, defaultRepository } = options;
   await mkdir(directory, { recursive: true });
   if ((await readdir(directory)).length > 0) return;
   const repository = workspace?.repository ?? (workspace?.path === undefined ? defaultRepository : undefined);
   const unfinished = `${directory}.unfinished`;
   await rm(unfinished, { recursive: true, force: true });
-  if (workspace?.path !== undefined) await copyFolder(workspace.path, unfinished);
-  else if (repository !== undefined) await clone(repository, workspace?.ref, unfinished, signal);
-  else await mkdir(unfinished);
+  if (workspace?.path !== undefined) {
+    await requireOutside(workspace.path, dataDir, 'workspace.path');
+    await copyFolder(workspace.path, unfinished);
+  } else if (repository !== undefined) {
+    if (isLocalRepository(repository))
+      await requireOutside(localFolder(repository), dataDir, 'workspace.repository');
+    await clone(repository, workspace?.ref, unfinished, signal);
+  } else await mkdir(unfinished);
   await ensureRepository(unfinished, signal);
   await rm(directory, { recursive: true, force: true });
   await rename(unfinished, directory);
@@ -79,6 +87,21 @@ async function ensureRepository(directory: string, signal: AbortSignal): Promise
     signal.throwIfAborted();
     if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
   }
+}
+
+/** Links are followed first. */
+async function requireOutside(folder: string, dataDir: string, field: string): Promise<void> {
+  const [asked, data] = await Promise.all(
+    [folder, dataDir].map((path) => realpath(path).catch(() => resolve(path))),
+  );
+  const within = (inner = '', outer = '') => inner === outer || inner.startsWith(join(outer, '/'));
+  if (within(asked, data) || within(data, asked)) {
+    throw new PrerequisiteError(`${field}: ${folder} holds data of AgentRun, or is a part of it`);
+  }
+}
+
+function localFolder(repository: string): string {
+  return repository.startsWith('/') ? repository : fileURLToPath(new URL(repository));
 }
 
 async function copyFolder(from: string, to: string): Promise<void> {

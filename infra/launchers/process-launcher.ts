@@ -3,24 +3,15 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import type { LaunchSpec } from '../../contract/runners.js';
-import type { ProcessFate } from '../../domain/supervision.js';
 import { childEnvironment } from '../config/child-environment.js';
 import { packageRoot } from '../config/package-root.js';
-import { readExitReason } from '../processes/exit-reason.js';
-import { readPidFile, readPidFileAs, writePidFile } from '../processes/pid-file.js';
-import { endProcessGroup } from '../processes/process-group.js';
-import {
-  isSameProcessAlive,
-  type ProcessIdentity,
-  processIdentitySchema,
-  readProcessIdentity,
-} from '../processes/process-identity.js';
+import { readPidFile, writePidFile } from '../processes/pid-file.js';
+import { type ProcessIdentity, readProcessIdentity } from '../processes/process-identity.js';
 import type { Launcher, RunnerLaunch } from './launcher.js';
 import { runnerFolders, sessionFolders } from './local-folders.js';
 import { prepareWorkspace } from './prepare-workspace.js';
-import { ProcessWatch } from './process-watch.js';
+import { RunnerProcesses } from './runner-processes.js';
 
 export interface ProcessLauncherSettings {
   readonly dataDir: string;
@@ -38,13 +29,13 @@ export interface ProcessLauncherSettings {
  * Runs a runner as two detached process groups with pid files: agent-host and supervisor (architecture.md 7). They outlive the worker; the next one
  * finds them by pid and kernel start time. No isolation boundary: the agent runs as the same user.
  */
-export class ProcessLauncher implements Launcher {
+export class ProcessLauncher extends RunnerProcesses implements Launcher {
   readonly kind = 'process';
   readonly #settings: ProcessLauncherSettings;
   readonly #launching = new Map<string, Promise<void>>();
-  readonly #watch = new ProcessWatch((jobName) => this.#fateOf(jobName).state);
 
   constructor(settings: ProcessLauncherSettings) {
+    super(settings.dataDir);
     this.#settings = settings;
   }
 
@@ -64,12 +55,13 @@ export class ProcessLauncher implements Launcher {
     signal.throwIfAborted();
     const { dataDir } = this.#settings;
     const folders = runnerFolders(dataDir, launch.jobName);
-    if (supervisorOf(folders) !== undefined) return;
+    if (this.supervisorOf(launch.jobName) !== undefined) return;
     const session = sessionFolders(dataDir, launch.sessionId);
     await mkdir(folders.root, { recursive: true, mode: 0o700 });
     for (const folder of [session.agentHome, session.supervisor])
       await mkdir(folder, { recursive: true, mode: 0o700 });
-    await prepareWorkspace(session.workspace, launch.workspace, this.#settings.bootRepositoryUrl, signal);
+    const { bootRepositoryUrl: defaultRepository } = this.#settings;
+    await prepareWorkspace(session.workspace, launch.workspace, { dataDir, defaultRepository }, signal);
     const socket = agentHostSocket(dataDir, launch.jobName);
     const spec: LaunchSpec = {
       jobId: launch.jobId,
@@ -107,7 +99,7 @@ export class ProcessLauncher implements Launcher {
         AGENTRUN_EXIT_REASON_FILE: folders.exitReasonFile,
         AGENTRUN_LOG_LEVEL: this.#settings.logLevel,
       },
-      () => this.#watch.changed(launch.jobName),
+      () => this.changed(launch.jobName),
     );
     // Unlike the pid files, which the programs remove when they end in order, this stays: the job name is used up.
     await writeFile(folders.launchedFile, JSON.stringify({ agentHost, supervisor }), { mode: 0o600 });
@@ -141,58 +133,6 @@ export class ProcessLauncher implements Launcher {
       await log.close();
     }
   }
-
-  async stop(jobName: string, graceMs: number): Promise<void> {
-    const folders = runnerFolders(this.#settings.dataDir, jobName);
-    const launched = readPidFileAs(folders.launchedFile, launchedSchema);
-    const host = readPidFileAs(folders.agentHostPidFile, hostFileSchema);
-    await end(supervisorOf(folders), graceMs, jobName);
-    await end(launched?.agentHost ?? host, graceMs, jobName);
-    // Orphans of an agent-host that was killed: it leads the list of its children in its pid file.
-    for (const child of host?.children ?? []) await end(child, 0, jobName);
-  }
-
-  fate(jobName: string): Promise<ProcessFate> {
-    return Promise.resolve(this.#fateOf(jobName));
-  }
-
-  watch(jobName: string, onChange: () => void): () => void {
-    return this.#watch.watch(jobName, onChange);
-  }
-
-  /**
-   * Why a process ended is what it wrote down itself, if it could: the kernel's out-of-memory killer leaves the same signal as any other, and the exit
-   * code of a runner that a former worker started reaches nobody.
-   */
-  #fateOf(jobName: string): ProcessFate {
-    const folders = runnerFolders(this.#settings.dataDir, jobName);
-    const supervisor = supervisorOf(folders);
-    if (supervisor === undefined) return { state: 'unknown' };
-    if (isSameProcessAlive(supervisor)) return { state: 'alive' };
-    const reason = readExitReason(folders.exitReasonFile);
-    return reason === undefined
-      ? { state: 'gone', cause: null }
-      : { state: 'gone', cause: 'prerequisite-failed', message: reason.message };
-  }
-}
-
-const launchedSchema = z.object({
-  agentHost: processIdentitySchema.optional(),
-  supervisor: processIdentitySchema.optional(),
-});
-const hostFileSchema = processIdentitySchema.extend({ children: z.array(processIdentitySchema).default([]) });
-
-function supervisorOf(folders: ReturnType<typeof runnerFolders>): ProcessIdentity | undefined {
-  return (
-    readPidFileAs(folders.launchedFile, launchedSchema)?.supervisor ?? readPidFile(folders.supervisorPidFile)
-  );
-}
-
-async function end(identity: ProcessIdentity | undefined, graceMs: number, jobName: string): Promise<void> {
-  if (identity === undefined) return;
-  const ended = await endProcessGroup(identity, { signal: 'SIGTERM', graceMs });
-  if (ended === 'alive')
-    throw new Error(`processes of runner ${jobName} cannot be ended (process group ${identity.pid})`);
 }
 
 /** A unix socket's path has at most 107 bytes, so it does not stand in the data folder. Its folder is the owner's alone. */

@@ -1,16 +1,22 @@
 import {
+  createLocalJWKSet,
   createRemoteJWKSet,
   customFetch,
+  decodeJwt,
   errors,
+  type FlattenedJWSInput,
+  type JWKSCacheInput,
+  type JWSHeaderParameters,
   type JWTPayload,
   type JWTVerifyGetKey,
+  jwksCache,
   jwtVerify,
   type RemoteJWKSet,
 } from 'jose';
 import { z } from 'zod';
 import { AgentRunError } from '../../contract/errors.js';
 import { type TokenScope, tokenScopes } from '../../contract/route-contract.js';
-import { isTrustworthyUrl, type OidcSettings } from '../config/oidc-settings.js';
+import { isTrustworthyKeysUrl, type OidcSettings } from '../config/oidc-settings.js';
 import type { Logger } from '../telemetry/logger.js';
 import { boundedGet } from './bounded-fetch.js';
 
@@ -18,8 +24,22 @@ import { boundedGet } from './bounded-fetch.js';
 const algorithms = ['RS256', 'PS256', 'ES256', 'EdDSA'];
 const clockToleranceSeconds = 30;
 const timeoutMs = 3_000;
-/** How long the discovery document is believed. Keys are read anew after ten minutes, and for a key id that is not known. */
+/** How long the discovery document is believed. */
 const discoveryAgeMs = 3_600_000;
+/** Keys are read anew after this time, and for a key id that is not known. */
+const keyAgeMs = 600_000;
+/** Keys of so long ago still count when they cannot be read anew: a token lives no longer as a rule. */
+const staleKeysMs = 3_600_000;
+/** An issuer that has just failed is not asked again, so that tokens of nobody cause neither requests nor waiting. */
+const failurePauseMs = 5_000;
+const warnEveryMs = 60_000;
+
+interface KnownKeys {
+  readonly uri: string;
+  readonly set: RemoteJWKSet;
+  /** Where jose writes the keys as they were last read, and when. */
+  readonly last: JWKSCacheInput;
+}
 
 /** Who a token of the issuer belongs to. */
 export interface OidcIdentity {
@@ -30,6 +50,7 @@ export interface OidcIdentity {
 }
 
 const wordSchema = z.string().regex(/^\P{Cc}{1,200}$/u);
+const tenantSchema = wordSchema.refine((tenant) => tenant === tenant.trim());
 const scopesSchema = z
   .union([z.string().transform((text) => text.split(' ')), z.array(z.string())])
   .default([]);
@@ -42,15 +63,38 @@ export class OidcIssuer {
   readonly #settings: OidcSettings;
   readonly #logger: Logger;
   readonly #keyPauseMs: number;
-  #keys: { readonly set: RemoteJWKSet; readonly uri: string } | undefined;
+  readonly #keyAgeMs: number;
+  readonly #staleKeysMs: number;
+  readonly #failurePauseMs: number;
+  #keys: KnownKeys | undefined;
   #discoverAgainAtMs = Number.NEGATIVE_INFINITY;
-  #discovering: Promise<RemoteJWKSet> | undefined;
+  #discovering: Promise<KnownKeys> | undefined;
+  #failedUntilMs = Number.NEGATIVE_INFINITY;
+  #warnedAtMs = Number.NEGATIVE_INFINITY;
+  #unsaid = 0;
 
-  /** @param options.keyPauseMs no new read of the keys this soon after the last, so that made-up key ids do not cause one each. */
-  constructor(settings: OidcSettings, options: { readonly logger: Logger; readonly keyPauseMs?: number }) {
+  /**
+   * @param options.keyPauseMs no new read of the keys this soon after the last, so that made-up key ids do not cause one each.
+   * @param options.keyAgeMs keys are read anew after this time.
+   * @param options.staleKeysMs how old keys may be that cannot be read anew.
+   * @param options.failurePauseMs how long an issuer that has failed is left alone.
+   */
+  constructor(
+    settings: OidcSettings,
+    options: {
+      readonly logger: Logger;
+      readonly keyPauseMs?: number;
+      readonly keyAgeMs?: number;
+      readonly staleKeysMs?: number;
+      readonly failurePauseMs?: number;
+    },
+  ) {
     this.#settings = settings;
     this.#logger = options.logger;
     this.#keyPauseMs = options.keyPauseMs ?? 10_000;
+    this.#keyAgeMs = options.keyAgeMs ?? keyAgeMs;
+    this.#staleKeysMs = options.staleKeysMs ?? staleKeysMs;
+    this.#failurePauseMs = options.failurePauseMs ?? failurePauseMs;
   }
 
   /**
@@ -60,8 +104,12 @@ export class OidcIssuer {
   async verify(token: string): Promise<OidcIdentity> {
     let payload: JWTPayload;
     try {
+      // Before its keys are looked for: a token of somebody else is no reason to ask the issuer.
+      if (decodeJwt(token).iss !== this.#settings.issuer) throw refused('wrong-issuer');
+      const { tokenType } = this.#settings;
       const verified = await jwtVerify(token, this.#keyOf, {
         algorithms,
+        ...(tokenType === undefined ? {} : { typ: tokenType }),
         issuer: this.#settings.issuer,
         audience: this.#settings.audience,
         requiredClaims: ['exp', 'sub'],
@@ -92,42 +140,61 @@ export class OidcIssuer {
         'tokens of the issuer name no tenant: only those of scope agentrun:admin are let in',
       );
     }
-    const tenant = wordSchema.safeParse(payload[tenantClaim]);
-    if (!tenant.success) throw new AgentRunError('forbidden', `the token has no claim ${tenantClaim}`);
+    const tenant = tenantSchema.safeParse(payload[tenantClaim]);
+    if (!tenant.success)
+      throw new AgentRunError('forbidden', `the token has no claim ${tenantClaim} that is a tenant`);
     return tenant.data;
   }
 
   readonly #keyOf: JWTVerifyGetKey = async (header, token) => {
     const keys = await this.#keySet();
+    if (performance.now() < this.#failedUntilMs) return this.#lastKeyOf(keys, header, token);
     try {
-      return await keys(header, token);
+      return await keys.set(header, token);
     } catch (error) {
-      if (error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys)
-        throw error;
-      // A key type that fits no algorithm of ours is the token's fault too.
-      if (error instanceof errors.JOSENotSupported) throw error;
-      throw this.#unavailable(error, 'the keys of the OIDC issuer cannot be read');
+      if (isFaultOfToken(error)) throw error;
+      this.#failed(error, 'the keys of the OIDC issuer cannot be read');
+      return this.#lastKeyOf(keys, header, token);
     }
   };
 
-  async #keySet(): Promise<RemoteJWKSet> {
-    const known = this.#keys?.set;
+  /** From the keys as they were last read; one that is not among them may be there by now, which nobody can say. */
+  async #lastKeyOf({ last }: KnownKeys, header: JWSHeaderParameters, token: FlattenedJWSInput) {
+    const { jwks, uat: readAtMs } = last;
+    if (jwks === undefined || readAtMs === undefined || Date.now() - readAtMs > this.#staleKeysMs)
+      throw unavailable('the keys of the OIDC issuer cannot be read');
+    try {
+      return await createLocalJWKSet(jwks)(header, token);
+    } catch (error) {
+      if (error instanceof errors.JWKSNoMatchingKey)
+        throw unavailable('the keys of the OIDC issuer cannot be read', error);
+      throw error;
+    }
+  }
+
+  async #keySet(): Promise<KnownKeys> {
+    const known = this.#keys;
     if (known !== undefined && performance.now() < this.#discoverAgainAtMs) return known;
+    const message = 'the OIDC issuer cannot be asked for its keys';
+    if (known === undefined && performance.now() < this.#failedUntilMs) throw unavailable(message);
     this.#discovering ??= this.#discover().finally(() => {
       this.#discovering = undefined;
     });
     try {
       return await this.#discovering;
     } catch (error) {
-      if (known === undefined) throw this.#unavailable(error, 'the OIDC issuer cannot be asked for its keys');
+      if (known === undefined) {
+        this.#failed(error, message);
+        throw unavailable(message, error);
+      }
       // What was said an hour ago is better than nobody getting in; asked again in a minute.
-      this.#logger.warn({ cause: error }, 'the discovery document of the OIDC issuer cannot be read anew');
+      this.#warn(error, 'the discovery document of the OIDC issuer cannot be read anew');
       this.#discoverAgainAtMs = performance.now() + 60_000;
       return known;
     }
   }
 
-  async #discover(): Promise<RemoteJWKSet> {
+  async #discover(): Promise<KnownKeys> {
     const { issuer } = this.#settings;
     const response = await boundedGet(`${issuer.replace(/\/+$/, '')}/.well-known/openid-configuration`, {
       timeoutMs,
@@ -136,24 +203,47 @@ export class OidcIssuer {
     const said = discoverySchema.parse(await response.json());
     // OpenID Connect Discovery 4.3: else another issuer could be slipped in.
     if (said.issuer !== issuer) throw new Error('the discovery document is of another issuer');
-    if (!isTrustworthyUrl(said.jwks_uri)) throw new Error('jwks_uri: expected an https:// URL');
+    if (!isTrustworthyKeysUrl(said.jwks_uri, issuer)) throw new Error('jwks_uri: expected an https:// URL');
     this.#discoverAgainAtMs = performance.now() + discoveryAgeMs;
     if (this.#keys?.uri !== said.jwks_uri) {
+      const last: JWKSCacheInput = {};
       const set = createRemoteJWKSet(new URL(said.jwks_uri), {
         timeoutDuration: timeoutMs,
         cooldownDuration: this.#keyPauseMs,
+        cacheMaxAge: this.#keyAgeMs,
         [customFetch]: (url, { headers }) => boundedGet(url, { timeoutMs, headers }),
+        [jwksCache]: last,
       });
-      this.#keys = { set, uri: said.jwks_uri };
+      this.#keys = { set, last, uri: said.jwks_uri };
     }
-    return this.#keys.set;
+    return this.#keys;
   }
 
-  #unavailable(cause: unknown, message: string): AgentRunError {
-    this.#logger.warn({ cause }, message);
-    return new AgentRunError('unavailable', message, { retryAfterSeconds: 5, cause });
+  #failed(cause: unknown, message: string): void {
+    this.#failedUntilMs = performance.now() + this.#failurePauseMs;
+    this.#warn(cause, message);
+  }
+
+  /** A line a minute: during an outage every request fails. */
+  #warn(cause: unknown, message: string): void {
+    if (performance.now() - this.#warnedAtMs < warnEveryMs) {
+      this.#unsaid += 1;
+      return;
+    }
+    this.#warnedAtMs = performance.now();
+    this.#logger.warn({ cause, unsaid: this.#unsaid }, message);
+    this.#unsaid = 0;
   }
 }
+
+/** Also a key type that fits no algorithm of ours. */
+const isFaultOfToken = (error: unknown): boolean =>
+  error instanceof errors.JWKSNoMatchingKey ||
+  error instanceof errors.JWKSMultipleMatchingKeys ||
+  error instanceof errors.JOSENotSupported;
+
+const unavailable = (message: string, cause?: unknown) =>
+  new AgentRunError('unavailable', message, { retryAfterSeconds: 5, cause });
 
 const discoverySchema = z.object({ issuer: z.string(), jwks_uri: z.string() });
 
@@ -164,6 +254,7 @@ function refusalCode(error: unknown): string {
   if (error instanceof errors.JWTExpired) return 'expired';
   if (error instanceof errors.JWTClaimValidationFailed) {
     if (error.claim === 'aud') return 'wrong-audience';
+    if (error.claim === 'typ') return 'wrong-type';
     return error.claim === 'iss' ? 'wrong-issuer' : 'malformed';
   }
   if (

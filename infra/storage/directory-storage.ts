@@ -1,12 +1,16 @@
-import { chmod, lstat, mkdir, readdir, realpath, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { chmod, lstat, mkdir, realpath, rename, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { sessionIdSchema } from '../../contract/ids.js';
 import { sessionFolders } from '../launchers/local-folders.js';
 import { measureDirectory } from './measure-directory.js';
+import { removeTree } from './remove-tree.js';
 import type { SessionStorage, StorageFacts } from './session-storage.js';
 
 /** A look must be over before the request that asked for it gives up. */
 const defaultLimits = { mostFiles: 200_000, longestMs: 2_000 };
+/** Of one removal; below the 30 min that its activity has. */
+const longestRemovalMs = 1_500_000;
 
 /**
  * Sessions as folders below `<data folder>/sessions` (infra/launchers/local-folders.ts). The files are the agent's, which may have put links anywhere
@@ -37,17 +41,44 @@ export class DirectoryStorage implements SessionStorage {
     return { phase: 'Bound', ...(await measureDirectory(await realpath(root), this.#limits)) };
   }
 
-  async remove(sessionId: string): Promise<void> {
+  async exists(sessionId: string): Promise<boolean> {
+    return this.#requireOwn(sessionFolders(this.#dataDir, checked(sessionId)).root);
+  }
+
+  async removeEmpty(sessionId: string): Promise<boolean> {
+    const { root, agentHome, supervisor } = sessionFolders(this.#dataDir, checked(sessionId));
+    if (!(await this.#requireOwn(root))) return true;
+    for (const folder of [agentHome, dirname(agentHome), supervisor, root]) {
+      await rmdir(folder).catch((error: unknown) => {
+        if (!hasCode(error, 'ENOENT') && !hasCode(error, 'ENOTEMPTY')) throw error;
+      });
+    }
+    return !(await this.#requireOwn(root));
+  }
+
+  async discard(sessionId: string, generation: string): Promise<void> {
     const { root } = sessionFolders(this.#dataDir, checked(sessionId));
     if (!(await this.#requireOwn(root))) return;
-    try {
-      await rm(root, { recursive: true, force: true });
-    } catch (error) {
-      if (!isDenied(error)) throw error;
-      // Folders that were made read-only, as some package caches are: their owner may change that.
-      await makeWritable(root);
-      await rm(root, { recursive: true, force: true });
-    }
+    const discarded = await this.#discarded(sessionId, generation);
+    await mkdir(discarded, { recursive: true, mode: 0o700 });
+    // The kernel asks for the right to write to a folder that changes its parent; its agent may have taken that away.
+    await chmod(root, 0o700);
+    // Under a name of its own each time: a launch that stood still may have made the folder again since it was discarded first.
+    await rename(root, join(discarded, randomUUID()));
+  }
+
+  async removeDiscarded(sessionId: string, generation: string, signal?: AbortSignal): Promise<void> {
+    await removeTree(await this.#discarded(sessionId, generation), { longestMs: longestRemovalMs, signal });
+  }
+
+  /** Beside the sessions, so that a folder can be moved there at once; no session id begins with a dot. */
+  async #discarded(sessionId: string, generation: string): Promise<string> {
+    const trash = join(dirname(sessionFolders(this.#dataDir, checked(sessionId)).root), '.trash');
+    await this.#requireOwn(trash);
+    if (!/^[0-9A-Za-z]{1,40}$/.test(generation)) throw new Error('a generation is letters and digits');
+    const folder = join(trash, `${sessionId}-${generation}`);
+    await isDirectory(folder);
+    return folder;
   }
 
   /**
@@ -84,15 +115,6 @@ async function isDirectory(path: string): Promise<boolean> {
   if (!found.isDirectory()) throw new Error(`${path} is not a folder of its own: it is left alone`);
   return true;
 }
-
-async function makeWritable(folder: string): Promise<void> {
-  await chmod(folder, 0o700);
-  for (const entry of await readdir(folder, { withFileTypes: true })) {
-    if (entry.isDirectory()) await makeWritable(join(folder, entry.name));
-  }
-}
-
-const isDenied = (error: unknown) => hasCode(error, 'EACCES') || hasCode(error, 'EPERM');
 
 function hasCode(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code;

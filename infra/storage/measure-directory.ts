@@ -13,7 +13,8 @@ interface FoundFile {
  * Counts the regular files below `root`, a real path, and hashes them. Links, sockets and devices are left out. What disappears meanwhile, or cannot
  * be read, is left out too: an agent may be at work there.
  *
- * At most `mostFiles` files; no new file is begun after `longestMs`.
+ * At most `mostFiles` files; no new file is begun after `longestMs`. One folder is open at a time. A path that is longer than the kernel takes, or a lack
+ * of file descriptors, ends the look as a limit does: with lower bounds.
  */
 export async function measureDirectory(
   root: string,
@@ -22,35 +23,48 @@ export async function measureDirectory(
   const deadline = performance.now() + limits.longestMs;
   const isOver = () => performance.now() > deadline;
   const files: FoundFile[] = [];
-  const isComplete = await collect(root, root, files, () => isOver() || files.length >= limits.mostFiles);
+  const isComplete = await collect(root, files, () => isOver() || files.length >= limits.mostFiles);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const sha256 = isComplete ? await contentHash(root, files, isOver) : null;
   return { sizeBytes, filesCount: files.length, sha256, isComplete };
 }
 
-/** Adds the regular files below `folder`; false when it stopped before the end. */
-async function collect(
+/** Adds the regular files below `root`; false when it did not look at all of them. */
+async function collect(root: string, files: FoundFile[], mustStop: () => boolean): Promise<boolean> {
+  let isComplete = true;
+  const folders = [root];
+  for (let folder = folders.pop(); folder !== undefined; folder = folders.pop()) {
+    const inside = await withinLimits(filesIn(root, folder, files, mustStop));
+    if (inside === 'stopped') return false;
+    if (inside === 'beyond') isComplete = false;
+    else folders.push(...inside);
+  }
+  return isComplete;
+}
+
+/** Adds the regular files of one folder; answers the folders in it. */
+async function filesIn(
   root: string,
   folder: string,
   files: FoundFile[],
   mustStop: () => boolean,
-): Promise<boolean> {
+): Promise<string[] | 'stopped'> {
   // A folder that was exchanged for a link since its parent listed it leads elsewhere.
-  if ((await passing(realpath(folder))) !== folder) return true;
+  if ((await passing(realpath(folder))) !== folder) return [];
   const entries = await passing(opendir(folder));
-  if (entries === undefined) return true;
+  if (entries === undefined) return [];
+  const folders: string[] = [];
   for await (const entry of entries) {
-    if (mustStop()) return false;
+    if (mustStop()) return 'stopped';
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) {
-      if (!(await collect(root, path, files, mustStop))) return false;
-    } else if (entry.isFile()) {
+    if (entry.isDirectory()) folders.push(path);
+    else if (entry.isFile()) {
       const found = await passing(lstat(path));
       if (found?.isFile() === true)
         files.push({ path: relative(root, path).split(sep).join('/'), sizeBytes: found.size });
     }
   }
-  return true;
+  return folders;
 }
 
 /**
@@ -67,8 +81,8 @@ async function contentHash(
     Buffer.compare(Buffer.from(left.path), Buffer.from(right.path)),
   );
   for (const file of sorted) {
-    const content = await fileHash(join(root, file.path), isOver);
-    if (content === 'over') return null;
+    const content = await withinLimits(fileHash(join(root, file.path), isOver));
+    if (content === 'over' || content === 'beyond') return null;
     if (content !== undefined)
       all.update(`${JSON.stringify(file.path)} ${file.sizeBytes} ${content.digest('hex')}\n`);
   }
@@ -98,6 +112,18 @@ async function hashOf(file: FileHandle, isOver: () => boolean): Promise<Hash | '
 }
 
 const passingCodes: readonly unknown[] = ['ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES', 'EPERM', 'ENXIO'];
+
+const limitCodes: readonly unknown[] = ['ENAMETOOLONG', 'EMFILE', 'ENFILE'];
+
+/** `beyond` where the kernel takes no path so long, or gives no more file descriptors. */
+async function withinLimits<T>(look: Promise<T>): Promise<T | 'beyond'> {
+  try {
+    return await look;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && limitCodes.includes(error.code)) return 'beyond';
+    throw error;
+  }
+}
 
 /** Undefined where the thing has gone, became something else, or may not be read. */
 async function passing<T>(look: Promise<T>): Promise<T | undefined> {

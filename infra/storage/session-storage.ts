@@ -18,6 +18,12 @@ export interface SessionStorage {
   ensure(sessionId: string): Promise<void>;
   /** Size, number and hash of the session's regular files. Follows no link; bounded in files and time. */
   measure(sessionId: string): Promise<StorageFacts>;
-  /** Deletes the session's storage for good. */
-  remove(sessionId: string): Promise<void>;
+  /** Whether there is any. @throws Error when that cannot be told. */
+  exists(sessionId: string): Promise<boolean>;
+  /** Takes the session's storage aside, at once: what is made under the id afterwards is another. `generation` says whose it was (letters and digits). */
+  discard(sessionId: string, generation: string): Promise<void>;
+  /** Deletes for good what {@link discard} took aside under this generation; `signal` breaks it off. */
+  removeDiscarded(sessionId: string, generation: string, signal?: AbortSignal): Promise<void>;
+  /** Undoes {@link ensure} where nothing has been put there since; false when something is left. */
+  removeEmpty(sessionId: string): Promise<boolean>;
 }

@@ -62,7 +62,8 @@ export function createLogger(options: {
 function blankedFields(fields: object): Record<string, unknown> {
   const shown = Object.entries(fields).map(([name, value]: [string, unknown]): [string, unknown] => {
     if (name === 'cause') return [name, describeError(value)];
-    return [name, name === 'err' && value instanceof Error ? { ...stdSerializers.err(value) } : value];
+    const isWhole = name === 'err' && value instanceof Error && !holdsValue(value);
+    return [name, isWhole ? { ...stdSerializers.err(value) } : value];
   });
   return blankSecretFields(Object.fromEntries(shown), describeError);
 }
@@ -76,8 +77,13 @@ export function describeError(error: unknown): string {
       break;
     }
     const code = 'code' in current && typeof current.code === 'string' ? ` (${current.code})` : '';
-    parts.push(`${current.name}: ${current.message}${code}`);
+    parts.push(`${current.name}: ${holdsValue(current) ? 'a value is refused' : current.message}${code}`);
     current = current.cause;
   }
   return parts.join(' < ');
+}
+
+/** An error of Postgres about a value (SQLSTATE class 22): its message quotes what a caller sent. */
+function holdsValue(error: Error): boolean {
+  return 'code' in error && typeof error.code === 'string' && /^22[0-9A-Z]{3}$/.test(error.code);
 }

@@ -5,14 +5,20 @@ import { type SecretPattern, secretPattern, shortestSecretLength } from './secre
 /** What stands in the place of a secret. */
 export const redacted = '[redacted]';
 
-/** Shapes of credentials that may come from outside, for example in the body of a provider's error (agents.md 2.1). */
+/**
+ * Shapes of credentials that may come from outside, for example in the body of a provider's error (agents.md 2.1). The text may be an agent's: each
+ * shape takes time in proportion to its length, also where it nearly matches again and again.
+ */
 const secretShapes: readonly RegExp[] = [
   /\bsk-[A-Za-z0-9_-]{16,}/g,
   /\bgh[pousr]_[A-Za-z0-9]{20,}/g,
   /\bgithub_pat_[A-Za-z0-9_]{20,}/g,
-  /\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}/g,
   /\b(Bearer\s+)[A-Za-z0-9._~+/-]{16,}=*/gi,
 ];
+/** Everything that a JSON Web Token could stand in: found whole, so that no part of it is looked through twice. */
+const dottedRun = /[A-Za-z0-9_.-]{29,}/g;
+const tokenHeader = /\beyJ[A-Za-z0-9_-]{8,}$/;
+const shortestTokenPart = 8;
 
 /**
  * Removes known secret values, and what looks like a credential, from text and JSON. A known value is found raw, base64, hex, URL- and
@@ -54,6 +60,7 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
     for (const pattern of known.values()) output = pattern.replace(output, redacted);
     for (const kept of rotating.values())
       for (const { pattern } of kept) output = pattern.replace(output, redacted);
+    output = output.replace(dottedRun, withoutWebTokens);
     for (const shape of secretShapes) {
       output = output.replace(shape, (_match, prefix: unknown) =>
         typeof prefix === 'string' ? `${prefix}${redacted}` : redacted,
@@ -73,4 +80,20 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
 
   for (const secret of secrets) add(secret);
   return { add, rotate, text, json };
+}
+
+/** Blanks each `eyJ….….…` in a run of letters, digits, `_`, `-` and dots. */
+function withoutWebTokens(run: string): string {
+  if (!run.includes('eyJ')) return run;
+  const parts = run.split('.');
+  const kept: string[] = [];
+  for (let at = 0; at < parts.length; at += 1) {
+    const part = parts[at] ?? '';
+    const header = part.search(tokenHeader);
+    const isToken =
+      header >= 0 && [1, 2].every((next) => (parts[at + next]?.length ?? 0) >= shortestTokenPart);
+    kept.push(isToken ? `${part.slice(0, header)}${redacted}` : part);
+    if (isToken) at += 2;
+  }
+  return kept.join('.');
 }

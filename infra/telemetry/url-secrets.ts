@@ -1,7 +1,11 @@
 import { redacted } from './redaction.js';
 
-/** `user:password@` and `token@` in front of a host; a lone user of ssh is none. */
-const userInfo = /\b((?!ssh:)[a-z][a-z0-9+.-]*:\/\/)[^\s/?#"'\\@]+@/gi;
+/**
+ * `user:password@` and `token@` in front of a host. Begins where a run of the scheme's characters begins: at each of them it would be looked through
+ * again, and the time be the square of the text's length.
+ */
+const userInfo = /(?<![a-z0-9+.-])([a-z0-9+.-]+:\/\/)[^\s/?#"'\\@]+@/gi;
+const sshScheme = /^[^a-z]*ssh:\/\/$/i;
 const sshPassword = /\b(ssh:\/\/[^\s/?#"'\\@:]*:)[^\s/?#"'\\@]+@/gi;
 /** Parameters whose value is a credential, by the end of their name. */
 const secretParameter =
@@ -14,7 +18,10 @@ const secretParameter =
 export function withoutUrlSecrets(text: string): string {
   if (!text.includes('://') && !text.includes('=')) return text;
   return text
-    .replace(userInfo, `$1${redacted}@`)
+    .replace(userInfo, (found, scheme: string) =>
+      // A lone user of ssh is no credential; its password is looked for below.
+      sshScheme.test(scheme) ? found : `${scheme}${redacted}@`,
+    )
     .replace(sshPassword, `$1${redacted}@`)
     .replace(secretParameter, `$1${redacted}`);
 }

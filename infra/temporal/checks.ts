@@ -1,6 +1,11 @@
 import type { Client } from '@temporalio/client';
 import type { Check, CheckFinding } from '../../contract/doctor.js';
-import { mainTaskQueue, searchAttributeNames, superviseTaskQueue } from '../../domain/workflow-ids.js';
+import {
+  mainTaskQueue,
+  searchAttributeNames,
+  storageTaskQueue,
+  superviseTaskQueue,
+} from '../../domain/workflow-ids.js';
 
 /** Below the limit of a check, so that gRPC's own words are shown. */
 const callLimitMs = 2_500;
@@ -40,6 +45,7 @@ export function temporalChecks(client: Client, address: string): Check[] {
     },
     {
       name: 'search attributes',
+      needs: 'temporal',
       variable: 'TEMPORAL_NAMESPACE',
       cure: 'see deploy/temporal/register-search-attributes.sh',
       look: async () => {
@@ -57,6 +63,7 @@ export function temporalChecks(client: Client, address: string): Check[] {
     },
     {
       name: 'task queues',
+      needs: 'temporal',
       variable: 'TEMPORAL_ADDRESS',
       cure: 'start a worker that uses the same TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE',
       look: () => lookAtQueues(client, within),
@@ -77,7 +84,7 @@ async function lookAtQueues(
     const since = (Date.now() - freshPollMs) / 1_000;
     return (pollers ?? []).some(({ lastAccessTime }) => Number(lastAccessTime?.seconds ?? 0) >= since);
   };
-  const [open, workflows, activities, supervision] = await Promise.all([
+  const [open, workflows, activities, supervision, storage] = await Promise.all([
     within(() =>
       workflowService.countWorkflowExecutions({
         namespace,
@@ -87,11 +94,13 @@ async function lookAtQueues(
     isPolled(mainTaskQueue, workflowTasks),
     isPolled(mainTaskQueue, activityTasks),
     isPolled(superviseTaskQueue, activityTasks),
+    isPolled(storageTaskQueue, activityTasks),
   ]);
   const count = Number(open.count);
   const unpolled = [
     ...(workflows && activities ? [] : [mainTaskQueue]),
     ...(supervision ? [] : [superviseTaskQueue]),
+    ...(storage ? [] : [storageTaskQueue]),
   ];
   if (unpolled.length === 0)
     return { ok: true, message: `workers poll all task queues; ${count} open workflows` };

@@ -19,16 +19,7 @@ export interface PreflightFinding {
  */
 const foreignAnswers = { attempts: 4, baseDelayMs: 500, maxDelayMs: 2_000 };
 
-/**
- * Asks the API who the launch token is, before anything is registered (requirements.md A.0.c 28). Undefined: nothing is wrong with URL and token.
- *
- * - AgentRun says that the route does not exist: the base URL has a path too many or too few.
- * - Somebody else answers, and keeps doing so: the base URL names another service.
- * - AgentRun answers 401 or 403: the token is not taken.
- *
- * @throws the error of `whoami` when the API was away for its whole budget: an outage is no finding.
- */
-export async function preflight(options: {
+interface Preflight {
   /** Repeats what passes by itself (5xx, no connection) within its own budget. */
   readonly whoami: () => Promise<unknown>;
   readonly managerUrl: string;
@@ -37,7 +28,51 @@ export async function preflight(options: {
   readonly signal: AbortSignal;
   readonly log: ClientLog;
   readonly wait?: (delayMs: number, signal: AbortSignal) => Promise<void>;
-}): Promise<PreflightFinding | undefined> {
+}
+
+/**
+ * Registers, and beside it asks the API who the launch token is (requirements.md A.0.c 28): a registration that succeeds has found the API, which may be
+ * an older one without this question; one that is refused as by a wrong address is explained by the other answer. What that answer does not confirm is
+ * tried once more.
+ *
+ * @returns undefined when the runner is registered.
+ * @throws the error of `register`; of both when the API was away for its whole budget: an outage is no finding.
+ */
+export async function registerWithPreflight(
+  options: Preflight & {
+    /** As `whoami`. May be repeated. */
+    readonly register: () => Promise<void>;
+  },
+): Promise<PreflightFinding | undefined> {
+  const registered = new AbortController();
+  const asked = preflight({ ...options, signal: AbortSignal.any([options.signal, registered.signal]) });
+  // It is awaited only where registering fails.
+  asked.catch(() => undefined);
+  try {
+    await options.register();
+    registered.abort();
+    return undefined;
+  } catch (error) {
+    if (judge(error, options.managerUrl) === undefined || options.signal.aborted) {
+      registered.abort();
+      throw error;
+    }
+  }
+  const finding = await asked;
+  if (finding === undefined) await options.register();
+  return finding;
+}
+
+/**
+ * Asks the API who the launch token is. Undefined: nothing is wrong with URL and token.
+ *
+ * - AgentRun says that the route does not exist: the base URL has a path too many or too few.
+ * - Somebody else answers, and keeps doing so: the base URL names another service.
+ * - AgentRun answers 401 or 403: the token is not taken.
+ *
+ * @throws the error of `whoami` when the API was away for its whole budget: an outage is no finding.
+ */
+export async function preflight(options: Preflight): Promise<PreflightFinding | undefined> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await options.whoami();

@@ -12,7 +12,7 @@ import { isFinalRefusal } from './api-refusals.js';
 import { DriverHost } from './driver-host.js';
 import { waitForNextRun } from './idle-wait.js';
 import { ManagerApi } from './manager-api.js';
-import { type PreflightFinding, preflight } from './preflight.js';
+import { type PreflightFinding, registerWithPreflight } from './preflight.js';
 import { proxyUsageEvent } from './proxy-usage-event.js';
 import { ServedRun } from './served-run.js';
 
@@ -124,20 +124,21 @@ export class Supervisor {
   async #claim(api: ManagerApi): Promise<Claimed> {
     const spec = this.#spec;
     try {
-      const finding = await preflight({
+      const finding = await registerWithPreflight({
         ...spec,
         whoami: () => api.whoami(),
+        register: () =>
+          api.register({
+            runnerId: this.#runnerId,
+            jobId: spec.jobId,
+            backend: spec.backendProfile,
+            version: runnerVersion,
+            capabilities: driverKind(spec.backendProfile).capabilities,
+          }),
         signal: this.#stopping.signal,
         log: this.#log,
       });
       if (finding !== undefined) return { finding };
-      await api.register({
-        runnerId: this.#runnerId,
-        jobId: spec.jobId,
-        backend: spec.backendProfile,
-        version: runnerVersion,
-        capabilities: driverKind(spec.backendProfile).capabilities,
-      });
       return { assignment: await api.claim(spec.runId, { runnerId: this.#runnerId, leaseMs: spec.leaseMs }) };
     } catch (error) {
       return { error };

@@ -1,7 +1,10 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { DefaultLogger } from '@temporalio/worker';
 import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { refusalOf } from '../../activities/final-errors.js';
+import { finalErrors, refusalOf } from '../../activities/final-errors.js';
 import { AgentRunError } from '../../contract/errors.js';
 
 function databaseError(code: string): pg.DatabaseError {
@@ -41,5 +44,31 @@ describe('refusalOf', () => {
     expect(refusalOf('writeAttempt', databaseError('22P05'))?.message).toBe(
       'Postgres refused writeAttempt (SQLSTATE 22P05)',
     );
+  });
+});
+
+describe('finalErrors', () => {
+  it.each([
+    [
+      'a refusal of ours is expected',
+      new AgentRunError('session-busy', 'a turn is active'),
+      'BENIGN',
+      'INFO',
+    ],
+    ['what Postgres refuses is not', databaseError('22P05'), undefined, 'WARN'],
+  ])('%s: neither is tried again', async (_name, refused, category, level) => {
+    const levels: string[] = [];
+    const environment = new MockActivityEnvironment(
+      {},
+      { logger: new DefaultLogger('TRACE', (entry) => levels.push(entry.level)) },
+    );
+    const failure: unknown = await environment
+      .run(() => finalErrors('beginDeletion', () => Promise.reject(refused)))
+      .catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(ApplicationFailure);
+    expect(failure).toMatchObject({ nonRetryable: true, category });
+    // The warnings of Temporal about an activity that failed are left out for benign ones.
+    expect(levels.filter((one) => one === 'WARN' || one === 'INFO')).toContain(level);
+    expect(levels.includes('WARN')).toBe(level === 'WARN');
   });
 });

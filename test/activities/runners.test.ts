@@ -1,3 +1,5 @@
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { CancelledFailure } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -6,10 +8,12 @@ import { createRunnerActivities } from '../../activities/runners.js';
 import { createQueueTaskSchema } from '../../contract/queue.js';
 import { mainTaskQueue } from '../../domain/workflow-ids.js';
 import type { Launcher } from '../../infra/launchers/launcher.js';
+import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { Notifier } from '../../store/notifier.js';
 import { dispatchTask, followTask } from '../../store/queue-task-steps.js';
 import { createQueueTask } from '../../store/queue-tasks.js';
+import { storageDataDir } from '../support/fake-storage.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { storeTurn } from '../support/turn-rows.js';
 import { FakeWorld } from '../workflows/fake-activities.js';
@@ -19,6 +23,7 @@ let postgres: TestPostgres;
 let database: TestDatabase;
 let harness: Harness;
 let notifier: Notifier;
+const storage = new DirectoryStorage(storageDataDir());
 beforeAll(async () => {
   postgres = await startPostgres();
   database = await postgres.newDatabase();
@@ -31,14 +36,16 @@ afterAll(async () => {
   await postgres?.stop();
 });
 
-/** Notes what it is asked for; `onStop` is what happens meanwhile. */
+/** Notes what it is asked for; `onLaunch` and `onStop` are what happens meanwhile. */
 class FakeLauncher implements Launcher {
   readonly kind = 'process';
   readonly calls: string[] = [];
+  onLaunch: () => Promise<void> = async () => undefined;
   onStop: (jobName: string) => Promise<void> = async () => undefined;
 
   async launch(): Promise<void> {
     this.calls.push('launch');
+    await this.onLaunch();
   }
   async stop(jobName: string): Promise<void> {
     this.calls.push(`stop ${jobName}`);
@@ -57,6 +64,7 @@ const activitiesOver = (launcher: Launcher) =>
     pool: database.pool,
     notifier,
     launcher,
+    storage,
     client: harness.client,
     mintLaunchToken: async () => 'token',
   });
@@ -107,6 +115,60 @@ describe('launchRunner', () => {
     const launched = environment.run(() => activitiesOver(launcher).launchRunner({ runId, epoch: 1 }));
     await expect(launched).rejects.toThrow(CancelledFailure);
     expect(launcher.calls).toHaveLength(1);
+  });
+});
+
+describe('launchRunner and the files of the session', () => {
+  const launch = async (launcher: Launcher, runId: string): Promise<void> => {
+    await new MockActivityEnvironment().run(() => activitiesOver(launcher).launchRunner({ runId, epoch: 1 }));
+  };
+  const filesOf = (sessionId: string) => join(storageDataDir(), 'sessions', sessionId);
+  async function phaseOf(sessionId: string): Promise<string | undefined> {
+    const { rows } = await database.pool.query<{ phase: string }>(
+      'select storage_pvc_phase as phase from sessions where session_id = $1',
+      [sessionId],
+    );
+    return rows[0]?.phase;
+  }
+
+  it('fails the attempt when files that were there are gone, and goes on when they are back', async () => {
+    const launcher = new FakeLauncher();
+    const { runId, sessionId } = await storeTurn(database.pool);
+    await database.pool.query(
+      `update sessions set storage_kind = 'pvc', storage_pvc_phase = 'Bound' where session_id = $1`,
+      [sessionId],
+    );
+    await database.pool.query(
+      `insert into runners (job_name, tenant_id, session_id, backend_profile, launcher, fingerprint, state, runner_id, idle_timeout_ms, expires_at)
+       values ($1, 'acme', $2, 'codex', 'process', 'f', 'gone', $1, 0, now())`,
+      [`former-${sessionId}`, sessionId],
+    );
+    await expect(launch(launcher, runId)).rejects.toMatchObject({
+      type: 'storage-unavailable',
+      nonRetryable: true,
+    });
+    expect(launcher.calls).not.toContain('launch');
+    expect(await phaseOf(sessionId)).toBe('Lost');
+    await storage.ensure(sessionId);
+    await launch(launcher, runId);
+    expect(launcher.calls).toContain('launch');
+    expect(await phaseOf(sessionId)).toBe('Bound');
+  });
+
+  it.each([
+    ['evicted', `update sessions set storage_kind = 'evicted' where session_id = $1`],
+    ['deleted', `update sessions set storage_kind = 'evicted', deleted_at = now() where session_id = $1`],
+  ])('takes away again what it made after the session was %s', async (_name, removal) => {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    const launcher = new FakeLauncher();
+    launcher.onLaunch = async () => {
+      await database.pool.query(removal, [sessionId]);
+      await storage.ensure(sessionId);
+      writeFileSync(join(filesOf(sessionId), 'agent', 'file'), 'x');
+    };
+    await launch(launcher, runId);
+    expect(launcher.calls.at(-1)).toMatch(/^stop /);
+    expect(existsSync(filesOf(sessionId))).toBe(false);
   });
 });
 

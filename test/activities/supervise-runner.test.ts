@@ -107,6 +107,31 @@ describe('superviseRunner', () => {
     expect(JSON.stringify(verdict).length).toBeLessThan(700);
   });
 
+  it.each<[string, { launcher: 'process' | 'external'; phase: string; fate: ProcessFate['state'] }, string]>([
+    ['was given a launcher', { launcher: 'process', phase: 'creating', fate: 'unknown' }, 'launcher-given'],
+    ['was launched', { launcher: 'process', phase: 'starting', fate: 'unknown' }, 'waits'],
+    ['has a process', { launcher: 'process', phase: 'creating', fate: 'alive' }, 'waits'],
+    [
+      'waits for a runner from elsewhere',
+      { launcher: 'external', phase: 'creating', fate: 'unknown' },
+      'waits',
+    ],
+  ])(
+    'watched by order of 0.1.0, which names no launcher: an attempt that %s',
+    async (_name, row, expected) => {
+      const { runId } = await storeTurn(database.pool, { launcher: row.launcher });
+      await database.pool.query('update runner_jobs set phase = $2 where run_id = $1', [runId, row.phase]);
+      const runner = new FakeRunner();
+      runner.fateNow = () => (row.fate === 'alive' ? { state: 'alive' } : { state: 'unknown' });
+      const { answer, heartbeats } = supervise(runId, runner);
+      const waits = expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
+      answer.catch(() => undefined);
+      expect(
+        await Promise.race([answer.then(({ verdict }) => verdict.kind), waits.then(() => 'waits')]),
+      ).toBe(expected);
+    },
+  );
+
   it('answers superseded for an attempt that was never written', async () => {
     const { verdict } = await supervise('run_none', new FakeRunner()).answer;
     expect(verdict).toEqual({ kind: 'superseded' });

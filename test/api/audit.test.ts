@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { isAudited } from '../../api/audit.js';
 import { createdResource, resourceOfPath, tenantIn } from '../../api/audit-resource.js';
+import { routeTable } from '../../api/routes/index.js';
 import { type AuditRecord, auditRecordSchema } from '../../contract/audit.js';
 import { pageOf } from '../../contract/queries.js';
-import { routes } from '../../contract/routes/index.js';
 import { auditQuery, beginAudit, endAudit } from '../../store/audit.js';
 import { apiTokens, fakeGateway, startApi, type TestApi } from '../support/api.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
-import { newSessionId, owner, send, startTurn } from '../support/turns.js';
+import { newSessionId, owner, type ServingRunner, send, startTurn } from '../support/turns.js';
 
 let postgres: TestPostgres;
 let database: TestDatabase;
@@ -129,8 +129,65 @@ describe('an entry', () => {
       token: runner.runToken,
       body: { runnerId: runner.runnerId },
     });
-    await api.call('PATCH', `/api/v1/runs/${runner.runId}/status`, { body: { terminalStatus: 'completed' } });
+    await api.call('PATCH', `/api/v1/runs/${runner.runId}/status`, {
+      token: runner.runToken,
+      body: { terminalStatus: 'completed' },
+    });
     expect(await count()).toBe(after);
+  });
+
+  it('is written of what an API token does on a route of runners, also what came of it', async () => {
+    const runner = await startTurn(api);
+    const path = `/api/v1/runs/${runner.runId}/status`;
+    const answer = await api.call('PATCH', path, { body: { terminalStatus: 'completed' } });
+    expect(await entryOf(answer.body.traceId)).toMatchObject({
+      actor: 'admin',
+      operation: 'finishAttempt',
+      resourceId: runner.runId,
+      tenantId: 'acme',
+      outcome: 'refused',
+    });
+  });
+
+  it.each([
+    ['a session', ({ sessionId }: ServingRunner) => `/api/v1/sessions/${sessionId}/read`],
+    ['a command', ({ promptId }: ServingRunner) => `/api/v1/commands/${promptId}/cancel`],
+    ['a run', ({ runId }: ServingRunner) => `/api/v1/runs/${runId}/cancel`],
+  ])('of %s is its tenant’s, whatever the body says and whoever came', async (_thing, pathOf) => {
+    const runner = await startTurn(api);
+    const answer = await api.call('POST', pathOf(runner), { body: { tenantId: 'other' } });
+    expect(answer.status).toBe(400);
+    expect(await entryOf(answer.body.traceId)).toMatchObject({ actor: 'admin', tenantId: 'acme' });
+    const { items } = await list('?limit=50', acmeAdmin);
+    expect(items.map(({ traceId }) => traceId)).toContain(answer.body.traceId);
+  });
+
+  it('of a refusal stands for all alike of a minute', async () => {
+    const separate = await postgres.newDatabase();
+    const one = await startApi(separate);
+    for (let number = 0; number < 20; number += 1) {
+      const answer = await one.call('POST', `/api/v1/sessions/s${number}/read`, { token: reader, body: {} });
+      expect(answer.status).toBe(403);
+    }
+    await one.call('POST', '/api/v1/sessions/s/archive', { token: reader });
+    const rows = async () =>
+      (
+        await separate.pool.query(
+          'select operation, requests, resource_id from audit_log order by requests, operation',
+        )
+      ).rows;
+    const firsts = [
+      { operation: 'archiveSession', requests: 1, resource_id: 's' },
+      { operation: 'readSession', requests: 1, resource_id: 's0' },
+    ];
+    await vi.waitFor(async () => expect(await rows()).toEqual(firsts));
+    await one.stop();
+    await vi.waitFor(async () =>
+      expect(await rows()).toEqual([
+        ...firsts,
+        { operation: 'readSession', requests: 19, resource_id: null },
+      ]),
+    );
   });
 });
 
@@ -173,6 +230,25 @@ describe('the log', () => {
     await expect(endAudit(database.pool, id, ending('refused'))).rejects.toThrow(refused);
     await expect(database.pool.query(`delete from audit_log ${where}`)).rejects.toThrow(refused);
     await expect(database.pool.query('truncate audit_log')).rejects.toThrow(refused);
+  });
+
+  it('is shortened by its owner only, and only of what is older than 30 days', async () => {
+    const separate = await postgres.newDatabase();
+    const young = await beginAudit(separate.pool, beginning());
+    await separate.pool.query(
+      `insert into audit_log (audit_id, at, actor, actor_kind, operation, method, route, trace_id)
+         select 'aud_old' || days, now() - make_interval(days => days), 'a', 'token', 'send', 'POST', '/x', 't' from unnest(array[40, 90]) as days`,
+    );
+    const forget = (days: number) =>
+      separate.pool.query(`select forget_audit_entries(now() - make_interval(days => $1)) as n`, [days]);
+    await expect(forget(29)).rejects.toThrow(/30 days/);
+    await expect(separate.pool.query('delete from audit_log')).rejects.toThrow(/append-only/);
+    expect((await forget(60)).rows).toEqual([{ n: 1 }]);
+    expect((await forget(31)).rows).toEqual([{ n: 1 }]);
+    await expect(
+      separate.pool.query(`set agentrun.forget_audit_entries = 'on'; delete from audit_log`),
+    ).rejects.toThrow(/append-only/);
+    expect((await separate.pool.query('select audit_id from audit_log')).rows).toEqual([{ audit_id: young }]);
   });
 
   it('that cannot be written stops what it is about, with 503', async () => {
@@ -308,21 +384,10 @@ describe('the thing of a request', () => {
     expect(tenantIn(value)).toBe(tenant);
   });
 
-  it('every write is audited but those that a runner makes for its run', () => {
-    const contracts = Object.entries(routes);
-    const missing = contracts
-      .filter(([, route]) => route.method !== 'get' && !isAudited(route))
-      .map(([id]) => id);
-    expect(missing.sort()).toEqual([
-      'acknowledgeCommand',
-      'appendEvent',
-      'expireRequest',
-      'finishAttempt',
-      'finishCommand',
-      'ingestEvents',
-      'refreshStorage',
-      'renewLease',
-      'renewRunner',
-    ]);
+  it('every write is audited but those of which there are many in a turn, and those that only runners make', () => {
+    const missing = routeTable(api.deps)
+      .filter((route) => route.contract.method !== 'get' && !isAudited(route))
+      .map(({ operationId }) => operationId);
+    expect(missing.toSorted()).toEqual(['appendEvent', 'ingestEvents', 'renewLease', 'renewRunner']);
   });
 });

@@ -148,6 +148,11 @@ describe('ingest', () => {
     ['a sequence as text', '{"seq":"2","event":{"type":"diff","payload":{}}}', 400],
     ['a fractional sequence', '{"seq":2.5,"event":{"type":"diff","payload":{}}}', 400],
     ['an unknown type', '{"seq":2,"event":{"type":"nonsense","payload":{}}}', 400],
+    [
+      'a year that no calendar has',
+      '{"seq":2,"event":{"type":"diff","at":"0000-01-01T00:00:00Z","payload":{}}}',
+      400,
+    ],
     ['an event that is a list', '{"seq":2,"event":[]}', 400],
     ['an unknown field', '{"seq":2,"event":{"type":"diff","payload":{}},"x":1}', 400],
     [

@@ -2,6 +2,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type CryptoKey, exportJWK, exportSPKI, generateKeyPair, SignJWT } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { isTrustworthyKeysUrl } from '../../infra/config/oidc-settings.js';
 import { OidcIssuer } from '../../infra/oidc/oidc-issuer.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { startApi, type TestApi } from '../support/api.js';
@@ -24,6 +25,8 @@ class Issuer {
   keys: SigningKey[];
   isUp = true;
   claimedIssuer: string | undefined;
+  /** Of all, also those that are told that it is away. */
+  requests = 0;
   reads = 0;
   readonly #server: Server;
 
@@ -31,6 +34,7 @@ class Issuer {
     this.keys = [first];
     this.#server = createServer((request, response) => {
       const answer = async () => {
+        this.requests += 1;
         if (!this.isUp) return response.writeHead(503).end();
         const { issuer } = this;
         if (request.url === '/.well-known/openid-configuration')
@@ -63,6 +67,14 @@ class Issuer {
   }
 }
 
+const issuers: Issuer[] = [];
+async function startedIssuer(): Promise<Issuer> {
+  const started = new Issuer(key);
+  issuers.push(started);
+  await started.start();
+  return started;
+}
+
 let postgres: TestPostgres;
 let database: TestDatabase;
 let issuer: Issuer;
@@ -71,9 +83,20 @@ let key: SigningKey;
 const apis: TestApi[] = [];
 const logger = createLogger({ name: 'test', level: 'silent' });
 
-async function apiWith(tenantClaim: string | undefined, of = issuer): Promise<TestApi> {
-  const settings = { issuer: of.issuer, audience: 'agentrun', scopeClaim: 'scope', tenantClaim };
-  const started = await startApi(database, { oidc: new OidcIssuer(settings, { logger, keyPauseMs: 0 }) });
+async function apiWith(
+  tenantClaim: string | undefined,
+  of = issuer,
+  more: { tokenType?: string; timing?: Partial<ConstructorParameters<typeof OidcIssuer>[1]> } = {},
+): Promise<TestApi> {
+  const settings = {
+    issuer: of.issuer,
+    audience: 'agentrun',
+    scopeClaim: 'scope',
+    tenantClaim,
+    tokenType: more.tokenType,
+  };
+  const timing = { logger, keyPauseMs: 0, failurePauseMs: 0, ...more.timing };
+  const started = await startApi(database, { oidc: new OidcIssuer(settings, timing) });
   apis.push(started);
   return started;
 }
@@ -88,7 +111,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await Promise.all(apis.map((started) => started.stop()));
-  issuer.stop();
+  for (const started of [issuer, ...issuers]) started.stop();
   await postgres.stop();
 });
 
@@ -176,6 +199,32 @@ describe('a token of the issuer', () => {
     expect(await outcome(await token({ scope: 'agentrun:operate' }), unbound)).toEqual([403, 'forbidden']);
     expect(await outcome(await token({ scope: 'agentrun:admin' }), unbound)).toEqual(accepted);
   });
+
+  it.each([' acme', 'acme ', ' ', '', ['acme'], 'a\nb'])('whose tenant is %j is 403', async (tenant) => {
+    expect(await outcome(await token({ tenant }))).toEqual([403, 'forbidden']);
+  });
+
+  it('that is an ID token is 401 where access tokens have a type', async () => {
+    const typed = await apiWith('tenant', issuer, { tokenType: 'at+jwt' });
+    expect(await outcome(await token(), typed)).toEqual(refused);
+    for (const typ of ['at+jwt', 'application/at+jwt']) {
+      const access = await new SignJWT({ iss: issuer.issuer, ...claims })
+        .setProtectedHeader({ alg: key.alg, kid: key.kid, typ })
+        .setExpirationTime('5m')
+        .sign(key.privateKey);
+      expect(await outcome(access, typed)).toEqual(accepted);
+    }
+  });
+});
+
+it.each([
+  ['https://id.example/', 'https://keys.example/x', true],
+  ['https://id.example/', 'http://127.0.0.1:8080/keys', false],
+  ['https://id.example/', 'http://keys.example/x', false],
+  ['http://localhost:9000', 'http://127.0.0.1:8080/keys', true],
+  ['https://localhost:9000', 'http://localhost:9000/keys', true],
+])('the keys of %s may be read from %s: %s', (of, from, expected) => {
+  expect(isTrustworthyKeysUrl(from, of)).toBe(expected);
 });
 
 describe('an issuer', () => {
@@ -197,6 +246,52 @@ describe('an issuer', () => {
     away.stop();
     // Its keys are known.
     expect(await outcome(sent, started)).toEqual(accepted);
+  });
+
+  it('is not asked about tokens of another: they are 401 at once, also while it is away', async () => {
+    const away = await startedIssuer();
+    away.isUp = false;
+    const started = await apiWith('tenant', away);
+    for (let sent = 0; sent < 20; sent += 1)
+      expect(await outcome(await token({ iss: 'https://other.example' }), started)).toEqual(refused);
+    expect(away.requests).toBe(0);
+  });
+
+  it('that fails is left alone for a while, and said to be away in one line', async () => {
+    const away = await startedIssuer();
+    away.isUp = false;
+    const lines: string[] = [];
+    const heard = createLogger({
+      name: 'test',
+      level: 'warn',
+      destination: { write: (line) => void lines.push(line) },
+    });
+    const started = await apiWith('tenant', away, { timing: { logger: heard, failurePauseMs: 60_000 } });
+    const sent = await token({ iss: away.issuer });
+    for (let attempt = 0; attempt < 20; attempt += 1)
+      expect(await outcome(sent, started)).toEqual([503, 'unavailable']);
+    expect([away.requests, lines.length]).toEqual([1, 1]);
+  });
+
+  it('that goes away is believed by its last keys for a bounded time', async () => {
+    const away = await startedIssuer();
+    const timing = { keyAgeMs: 0, failurePauseMs: 60_000 };
+    const [patient, strict] = [
+      await apiWith('tenant', away, { timing }),
+      await apiWith('tenant', away, { timing: { ...timing, staleKeysMs: 0 } }),
+    ];
+    const sent = await token({ iss: away.issuer });
+    for (const started of [patient, strict]) expect(await outcome(sent, started)).toEqual(accepted);
+    away.isUp = false;
+    const before = away.requests;
+    for (let attempt = 0; attempt < 5; attempt += 1) expect(await outcome(sent, patient)).toEqual(accepted);
+    expect(away.requests - before).toBe(1);
+    // By a key that it may have taken up since.
+    const next = await token({ iss: away.issuer }, await newKey('k9'));
+    expect(await outcome(next, patient)).toEqual([503, 'unavailable']);
+    expect(await outcome(await token({ iss: away.issuer }, await newKey('k1')), patient)).toEqual(refused);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(await outcome(sent, strict)).toEqual([503, 'unavailable']);
   });
 
   it('that is not configured lets nobody in', async () => {

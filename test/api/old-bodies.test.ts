@@ -31,6 +31,7 @@ describe('what an old runner says', () => {
     ['no id', {}, 400],
     ['a lease below a second', { runnerId: 'old-1', leaseMs: 0 }, 400],
     ['a lease above ten minutes', { runnerId: 'old-1', leaseMs: 600_001 }, 400],
+    ['a lease that is null', { runnerId: 'old-1', leaseMs: null }, 200],
     ['a lease as text', { runnerId: 'old-1', leaseMs: '9' }, 400],
   ])('claim and lease, %s', async (_name, body, status) => {
     const { run } = await waitingRun();
@@ -41,7 +42,7 @@ describe('what an old runner says', () => {
 
   it('is refused of another than the claimer', async () => {
     const { run } = await claimedRun();
-    expect((await api.call('PATCH', `${run}/lease`, { body: { runnerId: 'old-2' } })).status).toBe(403);
+    expect((await api.call('PATCH', `${run}/lease`, { body: { runnerId: 'old-2' } })).status).toBe(409);
     expect((await api.call('POST', `${run}/claim`, { body: { runnerId: 'old-2' } })).status).toBe(409);
   });
 
@@ -71,7 +72,8 @@ describe('what an old runner says', () => {
     ],
     ['no status', {}, 400],
     ['an unknown status', { terminalStatus: 'done' }, 400],
-    ['an unknown failure kind', { terminalStatus: 'failed', failureKind: 'whatever' }, 400],
+    ['an unknown failure kind', { terminalStatus: 'failed', failureKind: 'whatever' }, 200],
+    ['a failure kind that is no text', { terminalStatus: 'failed', failureKind: 3 }, 400],
   ])('status of run and command, %s', async (_name, body, status) => {
     const { run, prompt } = await claimedRun();
     await api.call('POST', `/api/v1/commands/${prompt}/ack`);

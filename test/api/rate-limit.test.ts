@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createLogger } from '../../infra/telemetry/logger.js';
 import { apiTokens, startApi, type TestApi } from '../support/api.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { messageLines, postEvents, startTurn } from '../support/turns.js';
@@ -59,31 +60,52 @@ describe('the limit of a caller', () => {
 });
 
 describe('unknown tokens', () => {
-  it('make their address wait, with good tokens too: a guess is not looked at', async () => {
+  const status = async (api: TestApi, token: string, more: Parameters<TestApi['call']>[2] = {}) =>
+    (await look(api, { ...more, token })).status;
+
+  it('make their address wait; a known token of it is as good as before', async () => {
     const api = await start({ unknownTokensPerMinute: 3 });
+    const { runToken } = await startTurn(api);
     for (const token of ['agr_guess_1', 'agr_guess_2', 'agr_guess_3'])
-      expect((await look(api, { token })).status).toBe(401);
-    const over = await look(api, { token: reader });
+      expect(await status(api, token)).toBe(401);
+    const over = await look(api, { token: 'agr_guess_4' });
     expect([over.status, over.body.failureKind]).toEqual([429, 'rate-limited']);
     expect(Number(over.headers.get('retry-after'))).toBeGreaterThan(0);
+    expect(await status(api, reader)).toBe(404);
+    expect((await api.call('GET', '/api/v1/whoami', { token: runToken })).status).toBe(200);
   });
 
   it('count by the client behind as many proxies as are trusted, not by what a client claims', async () => {
     const from = (address: string) => ({ headers: { 'x-forwarded-for': address } });
     const direct = await start({ unknownTokensPerMinute: 1 });
-    await look(direct, { token: 'agr_guess', ...from('192.0.2.1') });
-    expect((await look(direct, from('192.0.2.2'))).status).toBe(429);
+    expect(await status(direct, 'agr_guess', from('192.0.2.1'))).toBe(401);
+    expect(await status(direct, 'agr_guess', from('192.0.2.2'))).toBe(429);
     const proxied = await start({ unknownTokensPerMinute: 1, trustedProxies: 1 });
-    await look(proxied, { token: 'agr_guess', ...from('192.0.2.1') });
-    expect((await look(proxied, from('192.0.2.1'))).status).toBe(429);
-    expect((await look(proxied, from('192.0.2.2'))).status).toBe(404);
+    expect(await status(proxied, 'agr_guess', from('192.0.2.1'))).toBe(401);
+    expect(await status(proxied, 'agr_guess', from('192.0.2.1'))).toBe(429);
+    expect(await status(proxied, 'agr_guess', from('192.0.2.2'))).toBe(401);
   });
 
-  it('are no signed tokens: a runner may come with one that has expired', async () => {
+  it('are signed ones too, unless they were good once: every runner comes with one after an outage', async () => {
     const api = await start({ unknownTokensPerMinute: 1 });
     const { runToken } = await startTurn(api);
-    for (let attempt = 0; attempt < 3; attempt += 1)
-      expect((await look(api, { token: `${runToken}x` })).status).toBe(401);
-    expect((await look(api)).status).toBe(404);
+    const claims = { run: 'run_x', epoch: 1, job: 'job', jobId: 'job_x' };
+    const { token: expired } = await api.deps.runnerTokens.mintLaunch(claims, -3_600_000);
+    for (let attempt = 0; attempt < 3; attempt += 1) expect(await status(api, expired)).toBe(401);
+    expect(await status(api, `${runToken}x`)).toBe(401);
+    expect(await status(api, `${runToken}x`)).toBe(429);
+    expect(await status(api, expired)).toBe(401);
+  });
+
+  it('behind a proxy that nobody has told of: the log says it once', async () => {
+    const lines: string[] = [];
+    const destination = { write: (line: string) => void lines.push(line) };
+    const logger = createLogger({ name: 'test-api', level: 'warn', destination });
+    const headers = { 'x-forwarded-for': '192.0.2.1' };
+    for (const trustedProxies of [1, 0]) {
+      const api = await start({ trustedProxies, logger });
+      for (let request = 0; request < 3; request += 1) await look(api, { headers });
+    }
+    expect(lines.filter((line) => line.includes('AGENTRUN_TRUSTED_PROXIES'))).toHaveLength(1);
   });
 });

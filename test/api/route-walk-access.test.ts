@@ -103,4 +103,16 @@ describe.each(guarded)('$id', (route) => {
       expect(owners.status).toBe(200);
     }
   });
+
+  it('shows nothing to a token of another tenant while the session is being deleted', async () => {
+    if (auth.api === undefined || !contract.path.includes('/:')) return;
+    const { params, token: _owners, ...asked } = await successes[id](world);
+    await database.pool.query(
+      `update sessions set deleted_at = now()
+        where session_id = $1 or session_id in (select session_id from runs where run_id = $2)`,
+      [params?.sessionId ?? null, params?.runId ?? null],
+    );
+    const answer = await ask(api, route, pathOf(contract, params), { ...asked, token: stranger });
+    expect(outcomeOf(answer)).toBe('404 not-found');
+  });
 });

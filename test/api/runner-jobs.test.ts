@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { commandRecordSchema } from '../../contract/commands.js';
 import { type RunRecord, runRecordSchema } from '../../contract/runs.js';
 import { runnerJobStatusSchema } from '../../contract/sessions.js';
@@ -92,6 +93,57 @@ describe('POST runner-jobs', () => {
       body: { runnerId: 'elsewhere' },
     });
     expect(claimed.status).toBe(403);
+  });
+
+  it('waits for a runner that registers elsewhere at the same moment, and takes the attempt from it', async () => {
+    const { run } = await waitingRun();
+    const elsewhere = await database.pool.connect();
+    await elsewhere.query('begin');
+    await elsewhere.query('select 1 from runs where run_id = $1 for no key update', [run.id]);
+    const claimed = api.call('POST', `/api/v1/runs/${run.id}/claim`, { body: { runnerId: 'mine' } });
+    const waits = async (count: number) => {
+      const found = await database.pool.query(
+        `select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ilike '%for no key update%'`,
+      );
+      expect(found.rows).toHaveLength(count);
+    };
+    await expect.poll(() => waits(1).then(() => true)).toBe(true);
+    const given = launch(run.id);
+    await expect.poll(() => waits(2).then(() => true)).toBe(true);
+    await elsewhere.query('rollback');
+    elsewhere.release();
+    const answers = [(await given).status, (await claimed).status];
+    // Between registering and claiming somebody else may come.
+    expect([
+      [200, 409],
+      [409, 200],
+    ]).toContainEqual(answers);
+  });
+
+  it('lists the attempt of a runner that was started elsewhere, and gives it no other', async () => {
+    const { run, promptId } = await waitingRun();
+    const listed = async () => {
+      const { body } = await api.call('GET', jobs(run.id));
+      return z.object({ items: z.array(runnerJobStatusSchema) }).parse(body.data).items;
+    };
+    expect(await listed()).toEqual([]);
+    const claimed = await api.call('POST', `/api/v1/runs/${run.id}/claim`, { body: { runnerId: 'mine' } });
+    await api.call('POST', `/api/v1/runs/${run.id}/claim`, { body: { runnerId: 'mine' } });
+    const expected = {
+      commandId: promptId,
+      jobName: jobNameOf(run.id, 1),
+      launcher: 'external',
+      reused: false,
+      runnerId: 'mine',
+    };
+    expect(await listed()).toMatchObject([{ ...expected, phase: 'running' }]);
+    expect(await refusal(launch(run.id))).toEqual([409, 'conflict']);
+    const { runToken } = z.object({ runToken: z.string() }).parse(claimed.body.data);
+    await api.call('PATCH', `/api/v1/runs/${run.id}/status`, {
+      token: runToken,
+      body: { terminalStatus: 'completed' },
+    });
+    expect(await listed()).toMatchObject([{ ...expected, phase: 'succeeded', outcome: 'completed' }]);
   });
 
   it('says why a run gets none', async () => {

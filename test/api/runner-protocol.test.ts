@@ -180,6 +180,11 @@ describe('register and claim', () => {
       body: { terminalStatus: 'completed' },
     });
     expect(done.body.data).toMatchObject({ runnerState: 'closing' });
+    // Nobody here sees its process end.
+    const runners = await database.pool.query('select state from runners where runner_id = $1', [
+      'my runner',
+    ]);
+    expect(runners.rows).toEqual([{ state: 'gone' }]);
     const ours = await startTurn(api);
     expect(
       (

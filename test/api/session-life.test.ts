@@ -1,14 +1,17 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { AgentRunError } from '../../contract/errors.js';
 import { sessionRecordSchema } from '../../contract/sessions.js';
 import { deleteSessionStep } from '../../store/delete-session.js';
+import { generationOf } from '../../store/idle-session.js';
 import { nextTurn } from '../../store/next-turn.js';
 import { beginDeletion } from '../../store/session-storage.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { type ApiAnswer, attemptSettings, startApi, type TestApi } from '../support/api.js';
+import { type ApiAnswer, attemptSettings, fakeGateway, startApi, type TestApi } from '../support/api.js';
 import { storageDataDir } from '../support/fake-storage.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { standingStill } from '../support/standing-still.js';
 import { messageLines, newSessionId, owner, postEvents, send, startTurn } from '../support/turns.js';
 
 let postgres: TestPostgres;
@@ -210,13 +213,18 @@ describe('deleting', () => {
       [runId],
     );
     const before = await rowsOf(sessionId, runId);
-    expect(await deleteSessionStep(database.pool, sessionId)).toBe('done');
+    const { rows } = await database.pool.query<{ generation: string }>(
+      `select ${generationOf('s')} as generation from sessions s where session_id = $1`,
+      [sessionId],
+    );
+    const session = { sessionId, generation: rows[0]?.generation ?? '' };
+    expect(await deleteSessionStep(database.pool, session)).toBe('done');
     expect(await rowsOf(sessionId, runId)).toEqual(before);
-    await beginDeletion(database.pool, sessionId);
+    expect(await beginDeletion(database.pool, sessionId)).toMatchObject({ generation: session.generation });
     const events: number[] = [];
     for (let step = 0; step < 20; step += 1) {
       // Two at once, as a worker that stood still and the one that replaced it.
-      const both = await Promise.all([1, 2].map(() => deleteSessionStep(database.pool, sessionId)));
+      const both = await Promise.all([1, 2].map(() => deleteSessionStep(database.pool, session)));
       events.push((await rowsOf(sessionId, runId)).events ?? 0);
       if (both.includes('done')) break;
     }
@@ -231,6 +239,44 @@ describe('deleting', () => {
     const late = await postEvents(api, runner, messageLines(6, 7));
     expect(late.status).toBeGreaterThanOrEqual(400);
     expect(await rowsOf(runner.sessionId, runner.runId)).toEqual({});
+  });
+
+  it('refuses a run that is created while it begins, and takes one that was there before', async () => {
+    const sessionId = newSessionId();
+    await create(sessionId);
+    const createRun = () =>
+      api.call('POST', '/api/v1/runs', { body: { ...owner, sessionRef: { sessionId } } });
+    const before = await createRun();
+    expect(before.status).toBe(200);
+    const during = await standingStill(database.pool, {
+      lock: 'select 1 from sessions where session_id = $1 for no key update',
+      sessionId,
+      step: createRun,
+      meanwhile: async (tx) => {
+        await tx.query(
+          `update sessions set deleted_at = now(), storage_kind = 'evicted', storage_pvc_phase = 'Terminating' where session_id = $1`,
+          [sessionId],
+        );
+      },
+    });
+    expect(outcomeOf(during)).toEqual([404, 'not-found']);
+    expect(outcomeOf(await createRun())).toEqual([409, 'conflict']);
+    expect((await remove(sessionId)).status).toBe(200);
+    expect(await rowsOf(sessionId, 'none')).toEqual({});
+  });
+
+  it('says that the outcome is unknown when its workflow did not answer in time', async () => {
+    const late = () => Promise.reject(new AgentRunError('unavailable', 'Temporal did not answer in time'));
+    const gateway = { ...fakeGateway(database.pool), deleteSession: late, evictStorage: late };
+    const waiting = await startApi(database, { gateway });
+    const sessionId = newSessionId();
+    await create(sessionId);
+    for (const route of [path(sessionId), path(sessionId, '/storage')]) {
+      const answer = await waiting.call('DELETE', route);
+      expect([route, ...outcomeOf(answer)]).toEqual([route, 503, 'unavailable']);
+      expect(answer.body.error).toMatchObject({ details: { outcome: 'unknown', sessionId } });
+    }
+    await waiting.stop();
   });
 
   it('of a session of another tenant is not found', async () => {

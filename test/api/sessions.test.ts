@@ -48,7 +48,12 @@ describe('creating a session', () => {
       409,
       'conflict',
     ]);
-    expect(outcomeOf(await create({ ...owner, sessionId, tenantId: 'other' }))).toEqual([404, 'not-found']);
+    const other = await create({ ...owner, sessionId, tenantId: 'other' });
+    expect([...outcomeOf(other), other.body.message]).toEqual([
+      409,
+      'conflict',
+      `tenantId: session ${sessionId} belongs to tenant ${owner.tenantId}`,
+    ]);
   });
 
   it('makes an id when none is given, and one session of many at once', async () => {

@@ -65,7 +65,7 @@ describe('creating a session', () => {
     });
   });
 
-  it('keeps the session when Temporal is away, and is completed by a repeat', async () => {
+  it('answers the session with storage that is pending while Temporal is away or its workers know none; a repeat completes it', async () => {
     const gateway = {
       ...fakeGateway(database.pool),
       ensureStorage: () => Promise.reject(new AgentRunError('unavailable', 'away')),
@@ -74,9 +74,11 @@ describe('creating a session', () => {
     const body = { ...owner, sessionId: newSessionId() };
     try {
       const answer = await away.call('POST', '/api/v1/sessions', { body });
-      expect(outcomeOf(answer)).toEqual([503, 'unavailable']);
-      expect(answer.body.error).toMatchObject({
-        details: { outcome: 'unknown', sessionId: body.sessionId },
+      expect(answer.status).toBe(200);
+      expect(answer.body.data).toMatchObject({
+        action: 'session-created',
+        session: { sessionId: body.sessionId, storagePvcPhase: 'Pending' },
+        pvc: { pvcPhase: 'Pending' },
       });
     } finally {
       await away.stop();
@@ -229,7 +231,7 @@ describe('evicting', () => {
 describe('garbage collection', () => {
   const expire = (sessionId: string) =>
     database.pool.query(
-      `update sessions set expires_at = now() - interval '1 second' where session_id = $1`,
+      `update sessions set expires_at = now() - interval '1 second', expires_at_chosen = true where session_id = $1`,
       [sessionId],
     );
 
@@ -246,6 +248,52 @@ describe('garbage collection', () => {
     expect((await collect()).deleted).toEqual([]);
     await finish(busy.runId);
     expect((await collect()).deleted).toEqual([busy.sessionId]);
+  });
+
+  it('leaves a session alone for 30 days after its last turn, unless its caller chose when it expires', async () => {
+    const age = (sessionId: string, lastTurn: string) =>
+      database.pool.query(
+        `update sessions set created_at = created_at - interval '31 days', expires_at = expires_at - interval '31 days',
+           last_activity_at = now() - $2::interval where session_id = $1`,
+        [sessionId, lastTurn],
+      );
+    const inDays = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString();
+    const [used, unused, chosen, old] = [
+      await created(),
+      await created(),
+      await created({ expiresAt: inDays(20) }),
+      await created(),
+    ];
+    for (const sessionId of [used, chosen, old]) await age(sessionId, '1 day');
+    await age(unused, '30 days 1 minute');
+    // As a session of before is stored.
+    await database.pool.query('update sessions set expires_at_chosen = null where session_id = $1', [old]);
+    for (const sessionId of [used, old]) {
+      const days = (Date.parse((await storage(sessionId)).expiresAt) - Date.now()) / 86_400_000;
+      expect(days).toBeCloseTo(29, 1);
+    }
+    expect([...(await collect()).deleted].sort()).toEqual([unused, chosen].sort());
+    for (const sessionId of [used, old])
+      await expect(beginEviction(database.pool, sessionId, { onlyIfExpired: true })).rejects.toMatchObject({
+        failureKind: 'conflict',
+      });
+  });
+
+  it('looks at removals that were begun and at what has expired by turns, and at each removal once before one again', async () => {
+    const begun = [await created(), await created(), await created()];
+    for (const sessionId of begun) await beginEviction(database.pool, sessionId, { onlyIfExpired: false });
+    const idle = [await created(), await created()];
+    for (const sessionId of idle) await expire(sessionId);
+    const page = async () =>
+      (await listExpiredSessions(database.pool, { tenantId: 'acme', limit: 4 })).toRemove.map(
+        (session) => session.sessionId,
+      );
+    const [first, second, third] = begun;
+    expect(await page()).toEqual([first, idle[0], second, idle[1]]);
+    // Tried in vain.
+    await beginEviction(database.pool, first ?? '', { onlyIfExpired: true });
+    expect(await page()).toEqual([second, idle[0], third, idle[1]]);
+    expect([...(await collect()).deleted].sort()).toEqual([...begun, ...idle].sort());
   });
 
   it('finishes what was begun and given up', async () => {

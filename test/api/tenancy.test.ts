@@ -131,6 +131,49 @@ describe('a session of another tenant', () => {
     }
   });
 
+  it('is as unknown while it is being deleted, to a plan with any values and to a creation', async () => {
+    const { sessionId, run } = await send(api, newSessionId(), 'hello');
+    const requestId = run.id.replace('run_', 'req_');
+    await api.deps.pool.query(
+      `insert into agent_requests (request_id, tenant_id, session_id, run_id, epoch, kind, fingerprint, request)
+       select $2, tenant_id, session_id, run_id, 1, 'question', 'f', '{"summary": "which one?"}' from runs where run_id = $1`,
+      [run.id, requestId],
+    );
+    await api.deps.pool.query('update sessions set deleted_at = now() where session_id = $1', [sessionId]);
+    const path = `/api/v1/sessions/${sessionId}/send`;
+    const theirs = { ...ownerOf('other'), backendProfile: 'codex' };
+    const about = `session ${sessionId} does not exist`;
+    for (const body of [
+      { prompt: 'x' },
+      { prompt: 'x', run: { ...theirs, projectId: 'else' } },
+      { prompt: 'x', run: { ...theirs, backendProfile: 'command' } },
+      { prompt: 'x', run: theirs },
+      { prompt: 'x', run: theirs, answers: requestId },
+    ])
+      for (const dryRun of [true, false]) {
+        const answer = await api.call('POST', path, { token: other, body: { ...body, dryRun } });
+        expect([body, dryRun, answer.status, answer.body.failureKind]).toEqual([body, dryRun, ...hidden]);
+        if (!('answers' in body)) expect(answer.body.message).toContain(about);
+      }
+    expect(await outcome('POST', '/api/v1/sessions', { ...theirs, sessionId })).toEqual(hidden);
+    expect(await outcome('POST', '/api/v1/runs', { ...theirs, sessionRef: { sessionId } })).toEqual(hidden);
+  });
+
+  it('is not shown by a replayed creation, when its id was ours before', async () => {
+    const sessionId = newSessionId();
+    const create = (token: string, tenantId: string) =>
+      api.call('POST', '/api/v1/sessions', {
+        token,
+        headers: { 'idempotency-key': sessionId },
+        body: { ...ownerOf(tenantId), sessionId, backendProfile: 'codex' },
+      });
+    expect((await create(other, 'other')).status).toBe(200);
+    await api.deps.pool.query('delete from sessions where session_id = $1', [sessionId]);
+    expect((await create(acme, 'acme')).status).toBe(200);
+    const replayed = await create(other, 'other');
+    expect([replayed.status, replayed.body.failureKind]).toEqual(hidden);
+  });
+
   it('is in no list, whatever it is filtered by', async () => {
     const { sessionId, run } = await send(api, newSessionId(), 'hello');
     for (const path of [

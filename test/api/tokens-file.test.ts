@@ -78,6 +78,16 @@ describe('the tokens file', () => {
     expect(none.isUnset).toBe(false);
   });
 
+  it('that is removed revokes its tokens, until it is back', async () => {
+    write([entry('second', { token: second })]);
+    await vi.waitFor(async () => expect(await status(second)).toBe(404), { timeout: 10_000 });
+    rmSync(path);
+    await vi.waitFor(async () => expect(await status(second)).toBe(401), { timeout: 10_000 });
+    expect(await status(adminToken)).toBe(404);
+    write([entry('second', { token: second })]);
+    await vi.waitFor(async () => expect(await status(second)).toBe(404), { timeout: 10_000 });
+  });
+
   it.each<[string, unknown, RegExp]>([
     [
       'of one name',

@@ -115,6 +115,7 @@ describe('a doubled prefix', () => {
     await expect.poll(() => doubled).toEqual(['/api/v1/runs/:runId', undefined]);
     const warnings = logged.filter((line) => line.includes('more than once'));
     expect(warnings).toHaveLength(1);
+    for (const word of ['run_', '/nothing']) expect(warnings[0]).not.toContain(word);
     expect(JSON.parse(warnings[0] ?? '')).toMatchObject({
       level: 'warn',
       prefix,

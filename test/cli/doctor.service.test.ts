@@ -65,13 +65,15 @@ function check(program: 'api' | 'worker', changes: Record<string, string> = {}):
   });
 }
 const wrongOf = (results: readonly CheckResult[]) =>
-  results.filter(({ ok }) => !ok).map(({ name, variable }) => [name, variable]);
-/** What is wrong in each of these checks, because no Temporal server runs. */
-const noTemporal = [
-  ['temporal', 'TEMPORAL_ADDRESS'],
-  ['search attributes', 'TEMPORAL_NAMESPACE'],
-  ['task queues', 'TEMPORAL_ADDRESS'],
-];
+  results
+    .filter(({ ok, severity }) => !ok && severity !== 'skipped')
+    .map(({ name, variable }) => [name, variable]);
+const skippedOf = (results: readonly CheckResult[]) =>
+  results
+    .filter(({ severity }) => severity === 'skipped')
+    .map(({ name, variable, cure }) => [name, variable, cure]);
+/** What is wrong in each of these checks, because no Temporal server runs: said once. */
+const noTemporal = [['temporal', 'TEMPORAL_ADDRESS']];
 
 describe('api --check', () => {
   it('finds nothing wrong but Temporal, which is named with its address', async () => {
@@ -79,15 +81,44 @@ describe('api --check', () => {
     expect(wrongOf(results)).toEqual(noTemporal);
     expect(results.find(({ name }) => name === 'temporal')?.cure).toContain('127.0.0.1:1');
     expect(JSON.stringify(results)).not.toContain(env.DATABASE_URL);
+    const cure = expect.stringContaining('start the Temporal server');
+    expect(skippedOf(results)).toEqual([
+      ['search attributes', 'TEMPORAL_ADDRESS', cure],
+      ['task queues', 'TEMPORAL_ADDRESS', cure],
+    ]);
+    expect(results.filter(({ ok }) => ok).map(({ severity }) => severity)).not.toContain('error');
   });
 
-  it.each([
-    ['another service', () => ({ AGENTRUN_MGR_URL: pageUrl }), 'public URL', 'AGENTRUN_MGR_URL'],
+  it('with a wrong password of Postgres names that alone; the addresses are not compared', async () => {
+    const wrongPassword = new URL(env.DATABASE_URL ?? '');
+    wrongPassword.password = 'wrong-one';
+    const results = await check('api', { DATABASE_URL: wrongPassword.href });
+    expect(wrongOf(results)).toEqual([['postgres', 'DATABASE_URL'], ...noTemporal]);
+    const cure = expect.stringContaining('correct DATABASE_URL');
+    expect(skippedOf(results)).toEqual(
+      expect.arrayContaining([
+        ['migrations', 'DATABASE_URL', cure],
+        ['internal URL', 'DATABASE_URL', cure],
+        ['public URL', 'DATABASE_URL', cure],
+      ]),
+    );
+    expect(JSON.stringify(results)).not.toContain('wrong-one');
+  });
+
+  it.each<[string, () => Record<string, string>, string, string, string?]>([
+    [
+      'another service',
+      () => ({ AGENTRUN_MGR_URL: pageUrl }),
+      'public URL',
+      'AGENTRUN_MGR_URL',
+      'is not the AgentRun API',
+    ],
     [
       'a path that nobody strips',
       () => ({ AGENTRUN_MGR_URL: `${api.url}/elsewhere` }),
       'public URL',
       'AGENTRUN_MGR_URL',
+      'not below this path',
     ],
     ['another installation', () => ({ AGENTRUN_MGR_URL: other.url }), 'public URL', 'AGENTRUN_MGR_URL'],
     [
@@ -115,19 +146,26 @@ describe('api --check', () => {
       'postgres',
       'DATABASE_URL',
     ],
-  ] as const)('names the setting that leads to %s', async (_name, changes, name, variable) => {
+  ])('names the setting that leads to %s', async (_name, changes, name, variable, said) => {
     const results = await check('api', changes());
     expect(wrongOf(results)).toContainEqual([name, variable]);
+    expect(results.find((result) => !result.ok && result.name === name)?.message).toContain(said ?? '');
     expect(JSON.stringify(results)).not.toContain('hunter2');
   });
 
-  it('names every setting that cannot be read at all', async () => {
+  it('names every setting that cannot be read at all, and looks at what the others lead to', async () => {
     const results = await check('api', { AGENTRUN_API_HOST: '0.0.0.0' });
-    expect(wrongOf(results)).toEqual([['settings', 'AGENTRUN_API_TOKEN']]);
+    expect(wrongOf(results)).toEqual([['settings', 'AGENTRUN_API_TOKEN'], ...noTemporal]);
     const many = await check('api', { TEMPORAL_ADDRESS: 'nowhere', AGENTRUN_MGR_URL: 'ftp://h' });
     expect(wrongOf(many)).toEqual([
       ['settings', 'TEMPORAL_ADDRESS'],
       ['settings', 'AGENTRUN_MGR_URL'],
+    ]);
+    expect(many.filter(({ ok }) => ok).map(({ name }) => name)).toEqual([
+      'postgres',
+      'migrations',
+      'runner keys',
+      'path prefix',
     ]);
   });
 });
@@ -135,6 +173,24 @@ describe('api --check', () => {
 describe('worker --check', () => {
   it('finds nothing wrong but Temporal', async () => {
     expect(wrongOf(await check('worker'))).toEqual(noTemporal);
+  });
+
+  it('without its provider names what is to be set, and looks at the rest', async () => {
+    const results = await check('worker', { AGENTRUN_MODEL: '', AGENTRUN_PROVIDER_KEY_FILE: '' });
+    expect(wrongOf(results)).toEqual([
+      ['settings', 'AGENTRUN_PROVIDER_KEY_FILE'],
+      ['settings', 'AGENTRUN_MODEL'],
+      ...noTemporal,
+    ]);
+    expect(results[0]?.cure).toBe('set AGENTRUN_PROVIDER_KEY_FILE');
+    expect(results.find(({ name }) => name === 'URL for runners')?.ok).toBe(true);
+    const without = await check('worker', { DATABASE_URL: '', AGENTRUN_RUNNER_KEYS_FILE: '' });
+    expect(wrongOf(without)).toEqual([
+      ['settings', 'AGENTRUN_RUNNER_KEYS_FILE'],
+      ['settings', 'DATABASE_URL'],
+      ...noTemporal,
+    ]);
+    expect(without[0]?.message).toBe('AGENTRUN_RUNNER_KEYS_FILE: is not set');
   });
 
   it('names the way of runners to the API, and a key that others may read', async () => {

@@ -7,7 +7,7 @@ const fine: CheckResult = {
   program: 'api',
   name: 'postgres',
   ok: true,
-  severity: 'error',
+  severity: null,
   message: 'is reachable',
   cure: null,
   variable: null,
@@ -17,10 +17,12 @@ const wrong: CheckResult = {
   program: 'worker',
   name: 'URL for runners',
   ok: false,
+  severity: 'error',
   message: 'nobody answers at http://api:8000',
   cure: 'start the API',
   variable: 'AGENTRUN_INTERNAL_MGR_URL',
 };
+const skipped: CheckResult = { ...wrong, name: 'task queues', severity: 'skipped', message: 'not looked at' };
 const warning: CheckResult = { ...wrong, severity: 'warning', variable: null };
 
 describe('the report of doctor', () => {
@@ -35,10 +37,16 @@ describe('the report of doctor', () => {
       '3 checks: 1 wrong, 1 warning.',
     ]);
     expect(reportLines([fine]).at(-1)).toBe('All 1 checks are well.');
+    // The cure stands at what comes first.
+    expect(reportLines([wrong, skipped]).slice(2)).toEqual([
+      'skip   worker   task queues      not looked at',
+      '',
+      '2 checks: 1 wrong, 0 warnings, 1 not looked at.',
+    ]);
   });
 
   it('counts errors, not warnings', () => {
-    expect(hasErrors([fine, warning])).toBe(false);
+    expect(hasErrors([fine, warning, skipped])).toBe(false);
     expect(hasErrors([fine, wrong])).toBe(true);
   });
 

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { eventLines } from '../../cli/event-lines.js';
 import type { JsonObject } from '../../contract/json.js';
 
-const shown = (type: 'backend_status' | 'user_message', payload: JsonObject) =>
+const shown = (type: 'backend_status' | 'terminal_status' | 'user_message', payload: JsonObject) =>
   eventLines({
     seq: 1,
     eventId: 'evt_1',
@@ -46,4 +46,15 @@ it('watch tells a note of AgentRun from a message of a person', () => {
     'note to the agent> go on',
   ]);
   expect(shown('user_message', { commandId: 'cmd_1', text: 'go on' })).toEqual(['you> go on']);
+});
+
+it.each<[JsonObject, string]>([
+  [{ terminalStatus: 'completed', failureKind: null, message: null }, '■ turn completed'],
+  [
+    { terminalStatus: 'failed', failureKind: 'provider-auth', message: 'no key' },
+    '■ turn failed (provider-auth: no key)',
+  ],
+  [{ terminalStatus: 'completed' }, '■ turn completed'],
+])('watch shows the end %j', (payload, expected) => {
+  expect(shown('terminal_status', payload)).toEqual([expected]);
 });

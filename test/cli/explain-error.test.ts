@@ -21,8 +21,8 @@ describe('explainError', () => {
       message: 'whenBusy: expected "steer" (received string); labels: expected object (received null)',
       details: {
         issues: [
-          { path: 'whenBusy', expected: 'expected "steer"', received: 'string' },
-          { path: 'labels', expected: 'expected object', received: 'null' },
+          { path: 'whenBusy', expected: '"steer"', received: 'string' },
+          { path: 'labels', expected: 'object', received: 'null' },
         ],
       },
     });
@@ -35,14 +35,20 @@ describe('explainError', () => {
 
   it.each([
     { message: 'session s1 does not exist', hinted: true },
+    {
+      message: 'session s1 does not exist; create it or send run.tenantId and run.projectId',
+      hinted: true,
+    },
     { message: 'session s10 does not exist', hinted: false },
     { message: 'run run_1 does not exist', hinted: false },
   ])('says how to create a session only when it is the session that is missing: $message', (row) => {
     const error = new ApiError({ status: 404, failureKind: 'not-found', message: row.message });
-    const { text, code } = explainError(error, { sessionId: 's1' });
+    const { text, code } = explainError(error, { sessionToCreate: 's1' });
     expect(text.split('\n').slice(1)).toEqual(
       row.hinted ? ['create it: agentrun session create --id s1'] : [],
     );
+    expect(text).not.toContain('run.tenantId');
+    expect(explainError(error).text).not.toContain('agentrun session create');
     expect(code).toBe(4);
   });
 

@@ -126,3 +126,13 @@ describe('the line of an error', () => {
     );
   });
 });
+
+test.each(['-eyJ', 'eyJ-', 'a.', 'a://', 'a://b:', 'https://a', 'Bearer ', 'sk-', 'github_pat_', ' \n'])(
+  'the line of an error of %j over and over is made at once',
+  (unit) => {
+    const error = new Error(unit.repeat(Math.ceil(1_048_576 / unit.length)));
+    const startedAt = performance.now();
+    errorText(error);
+    expect(performance.now() - startedAt).toBeLessThan(1_000);
+  },
+);

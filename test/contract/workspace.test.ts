@@ -9,6 +9,8 @@ describe('the repository of a workspace', () => {
     'git@git.example.com:team/project.git',
     'file:///srv/project',
     '/srv/project',
+    'git@git.example.com:/srv/project.git',
+    'git://git.example.com/project.git',
   ])('%s is taken', (repository) => {
     expect(workspaceInputSchema.safeParse({ repository }).success).toBe(true);
   });
@@ -28,5 +30,34 @@ describe('the repository of a workspace', () => {
     expect(parsed.success).toBe(false);
     expect(parsed.error?.issues.map((issue) => issue.path)).toEqual([['repository']]);
     expect(JSON.stringify(parsed.error?.issues)).not.toContain('secret');
+  });
+
+  test.each([
+    'https://git.example.com/x.git?private_token=secret',
+    'https://git.example.com/x.git#secret',
+    'git@git.example.com:x.git?private_token=secret',
+    'ext::sh -c id',
+    'ext::sh',
+    'EXT::sh%20-c%20id',
+    'fd::17',
+    'ftp://git.example.com/x.git',
+    'git+ssh://git.example.com/x.git',
+    '-oProxyCommand=id:x',
+    '-u@host:x',
+    'relative/folder',
+    'host:a\nb',
+    'javascript:alert(1)'.replace(':', '::'),
+  ])('%s is not fetched', (repository) => {
+    expect(workspaceInputSchema.safeParse({ repository }).success).toBe(false);
+  });
+});
+
+describe('the ref of a workspace', () => {
+  test.each(['main', 'v1.2.3', 'feature/ä', 'refs/heads/x'])('%s is taken', (ref) => {
+    expect(workspaceInputSchema.safeParse({ ref }).success).toBe(true);
+  });
+
+  test.each(['--upload-pack=id', '-c', 'a b', 'a\u0000b', 'x'.repeat(256)])('%s is refused', (ref) => {
+    expect(workspaceInputSchema.safeParse({ ref }).error?.issues[0]?.path).toEqual(['ref']);
   });
 });

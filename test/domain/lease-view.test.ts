@@ -7,8 +7,8 @@ import { ago, anyFacts, ended, nowMs, running, unclaimed } from './support/run-f
 describe('leaseOf', () => {
   it.each<[string, RunFacts, LeaseState, number | null]>([
     ['1 the run has ended', ended('completed', {}, { leaseExpiresAtMs: null }), 'ended', null],
-    ['1 an outcome is stored', running({}, { outcome: 'failed', leaseExpiresAtMs: ago(5) }), 'ended', 0],
-    ['1 the attempt was given up', running({}, { endedAtMs: ago(1) }), 'ended', 30_000],
+    ['1 an outcome is stored', running({}, { outcome: 'failed', leaseExpiresAtMs: ago(5) }), 'ended', null],
+    ['1 the attempt was given up', running({}, { endedAtMs: ago(1) }), 'ended', null],
     ['2 no attempt', running({ attempt: null }), 'unclaimed', null],
     ['2 nobody claimed it', running({}, unclaimed), 'unclaimed', null],
     ['3 no lease', running({}, { leaseExpiresAtMs: null }), 'expired', null],

@@ -113,3 +113,36 @@ test('a hostile text costs no more than its length', () => {
   for (const unit of ['\\', '%', '%25', '\\u', key.slice(0, 9)]) redactor.text(unit.repeat(200_000));
   expect(performance.now() - startedAt).toBeLessThan(5_000);
 });
+
+const webToken = 'eyJhbGciOiJFUzI1NiJ9.eyJydW4iOiJydW5fMSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ';
+test.each([
+  ['alone', webToken, redacted],
+  ['in a sentence', `sent ${webToken}, refused`, `sent ${redacted}, refused`],
+  ['behind a dash', `token-${webToken}`, `token-${redacted}`],
+  ['behind a host name', `www-example-com.${webToken}`, `www-example-com.${redacted}`],
+  ['twice', `${webToken}.${webToken}`, `${redacted}.${redacted}`],
+  ['of two parts, which is none', 'eyJhbGciOiJFUzI1NiJ9.eyJydW4iOiJydW5fMSJ9', undefined],
+  ['within a word, which is none', `x${webToken.slice(0, 20)}.abcdefghij.abcdefghij`, undefined],
+])('a JSON Web Token %s', (_name, text, expected) => {
+  expect(createRedactor().text(text)).toBe(expected ?? text);
+});
+
+// What nearly matches, over and over: a shape that looks through it again from each place takes minutes here.
+test.each([
+  'sk-',
+  '-sk-aaaaaaaa',
+  'ghp_',
+  'github_pat_',
+  '-eyJ',
+  'eyJ-',
+  'eyJaaaaaaaa.',
+  '-eyJaaaaaaaa.aaaaaaaa.',
+  'a.',
+  'Bearer ',
+  'bearer  \t',
+])('%j repeated to 1 MiB takes time in proportion', (unit) => {
+  const redactor = createRedactor([key]);
+  const startedAt = performance.now();
+  redactor.text(unit.repeat(Math.ceil(1_048_576 / unit.length)));
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+});

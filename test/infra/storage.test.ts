@@ -1,5 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -25,13 +27,25 @@ beforeEach(() => {
   mkdirSync(dataDir);
   storage = new DirectoryStorage(dataDir);
 });
-afterEach(() => rmSync(outer, { recursive: true, force: true }));
+// Not by Node's own: some of the trees are too deep for it.
+afterEach(() => execFileSync('rm', ['-rf', outer]));
 
 const root = (sessionId: string) => join(dataDir, 'sessions', sessionId);
 function write(sessionId: string, path: string, content: string): void {
   const file = join(root(sessionId), path);
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, content);
+}
+/** Folders inside each other whose path is longer than PATH_MAX (4,096 bytes), made as an agent would: going down. */
+function nest(from: string, depth: number): void {
+  const goDown = `const name = 'x'.repeat(100);
+    process.chdir(process.argv[1]);
+    for (let level = 0; level < ${depth}; level += 1) { fs.mkdirSync(name); process.chdir(name); }`;
+  execFileSync(process.execPath, ['-e', goDown, from]);
+}
+async function remove(sessionId: string, signal?: AbortSignal): Promise<void> {
+  await storage.discard(sessionId, '1');
+  await storage.removeDiscarded(sessionId, '1', signal);
 }
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex');
 
@@ -94,6 +108,18 @@ describe('making and measuring', () => {
     expect(await hasty.measure('s')).toMatchObject({ sha256: null, isComplete: false });
   });
 
+  it('takes a path that is longer than the kernel takes as a limit', async () => {
+    write('s', 'agent/file', 'seen');
+    nest(root('s'), 60);
+    expect(await storage.measure('s')).toMatchObject({
+      phase: 'Bound',
+      filesCount: 1,
+      sha256: null,
+      isComplete: false,
+    });
+    await remove('s');
+  });
+
   it('has another hash whenever a path, a size or a content differs', async () => {
     const name = fc.stringMatching(/^[a-z0-9]{1,6}$/);
     const tree = fc.dictionary(name, fc.string({ maxLength: 8 }), { maxKeys: 4, noNullPrototype: true });
@@ -126,9 +152,34 @@ describe('removing', () => {
   it('removes the folder of the session alone, and is safe to repeat', async () => {
     write('s', 'agent/workspace/a', 'x');
     write('s2', 'agent/workspace/a', 'x');
-    await storage.remove('s');
-    await storage.remove('s');
-    expect(readdirSync(join(dataDir, 'sessions'))).toEqual(['s2']);
+    await remove('s');
+    await remove('s');
+    expect(readdirSync(join(dataDir, 'sessions'))).toEqual(['.trash', 's2']);
+  });
+
+  it('removes folders beyond the longest path, and folders that are read-only', async () => {
+    write('s', 'agent/cache/module/file', 'x');
+    chmodSync(join(root('s'), 'agent/cache/module'), 0o500);
+    chmodSync(join(root('s'), 'agent/cache'), 0o500);
+    nest(join(root('s'), 'agent'), 60);
+    await remove('s');
+    expect(await storage.exists('s')).toBe(false);
+  });
+
+  it('says why something could not be removed, and stops when it is told to', async () => {
+    write('s', 'agent/a', 'x');
+    await expect(remove('s', AbortSignal.abort())).rejects.toThrow(/cannot be removed/);
+    await remove('s');
+    expect(readdirSync(join(dataDir, 'sessions', '.trash'))).toEqual([]);
+  });
+
+  it('takes back an empty storage alone', async () => {
+    await storage.ensure('empty');
+    expect(await storage.removeEmpty('empty')).toBe(true);
+    expect(await storage.exists('empty')).toBe(false);
+    write('s', 'agent/home/memory', 'kept');
+    expect(await storage.removeEmpty('s')).toBe(false);
+    expect(existsSync(join(root('s'), 'agent/home/memory'))).toBe(true);
   });
 
   it('removes links, never what they lead to', async () => {
@@ -139,7 +190,7 @@ describe('removing', () => {
     symlinkSync(join(outer, 'elsewhere'), join(root('s'), 'agent', 'away'));
     symlinkSync(root('other'), join(root('s'), 'agent', 'neighbour'));
     linkSync(join(outer, 'elsewhere', 'file'), join(root('s'), 'agent', 'hard'));
-    await storage.remove('s');
+    await remove('s');
     expect(existsSync(root('s'))).toBe(false);
     expect(readFileSync(join(outer, 'elsewhere', 'file'), 'utf8')).toBe('kept');
     expect(existsSync(join(root('other'), 'agent', 'a'))).toBe(true);
@@ -149,8 +200,9 @@ describe('removing', () => {
     'refuses the id %j',
     async (id) => {
       mkdirSync(join(dataDir, 'outside'));
-      for (const step of ['ensure', 'measure', 'remove'] as const)
+      for (const step of ['ensure', 'measure', 'exists', 'removeEmpty'] as const)
         await expect(storage[step](id)).rejects.toThrow(/session id/);
+      await expect(remove(id)).rejects.toThrow(/session id/);
       expect(existsSync(join(dataDir, 'outside'))).toBe(true);
     },
   );
@@ -160,12 +212,13 @@ describe('removing', () => {
     writeFileSync(join(outer, 'elsewhere', 's', 'file'), 'kept');
     await storage.ensure('other');
     symlinkSync(join(outer, 'elsewhere', 's'), root('s'));
-    for (const step of ['ensure', 'measure', 'remove'] as const)
+    for (const step of ['ensure', 'measure', 'exists', 'removeEmpty'] as const)
       await expect(storage[step]('s')).rejects.toThrow(/left alone/);
+    await expect(remove('s')).rejects.toThrow(/left alone/);
     rmSync(join(dataDir, 'sessions'), { recursive: true });
     symlinkSync(join(outer, 'elsewhere'), join(dataDir, 'sessions'));
-    for (const step of ['measure', 'remove'] as const)
-      await expect(storage[step]('s')).rejects.toThrow(/left alone/);
+    await expect(storage.measure('s')).rejects.toThrow(/left alone/);
+    await expect(remove('s')).rejects.toThrow(/left alone/);
     expect(readFileSync(join(outer, 'elsewhere', 's', 'file'), 'utf8')).toBe('kept');
   });
 });

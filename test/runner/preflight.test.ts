@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ApiError, ConnectionError } from '../../client/index.js';
-import { preflight } from '../../runner/supervisor/preflight.js';
+import { preflight, registerWithPreflight } from '../../runner/supervisor/preflight.js';
 
 async function judged(answers: readonly (Error | 'ok')[], signal = new AbortController().signal) {
   const left = [...answers];
@@ -56,5 +56,78 @@ describe('the preflight of a runner', () => {
   it('says nothing when the runner has to go', async () => {
     const { result } = await judged([foreign], AbortSignal.abort());
     expect(result).toBe('thrown');
+  });
+});
+
+/** Plays the answers of both questions, the last one of each again and again. */
+async function registering(register: readonly (Error | 'ok')[], whoami: readonly (Error | 'ok')[]) {
+  const player = (answers: readonly (Error | 'ok')[]) => {
+    let asked = 0;
+    const ask = () => {
+      const answer = answers[Math.min(asked, answers.length - 1)] ?? 'ok';
+      asked += 1;
+      return answer === 'ok' ? Promise.resolve() : Promise.reject(answer);
+    };
+    return { ask, asked: () => asked };
+  };
+  const [registers, asks] = [player(register), player(whoami)];
+  const result = await registerWithPreflight({
+    register: registers.ask,
+    whoami: asks.ask,
+    managerUrl: 'http://api:8000/api',
+    managerUrlVariable: 'AGENTRUN_MGR_URL',
+    signal: new AbortController().signal,
+    log: { warn: () => undefined },
+    wait: () => Promise.resolve(),
+  }).then(
+    (finding) => finding?.kind ?? 'registered',
+    (error: unknown) => error,
+  );
+  return [result, registers.asked()];
+}
+
+const noRoute = refused(404, 'route-not-found');
+const noPage = refused(404, 'http-404');
+const fencedOff = refused(409, 'fenced');
+const away = refused(503, 'unavailable');
+
+describe('registering beside the preflight', () => {
+  it.each<[string, (Error | 'ok')[], (Error | 'ok')[], unknown, number]>([
+    ['both are answered', ['ok'], ['ok'], 'registered', 1],
+    ['an older API does not know whoami', ['ok'], [noRoute], 'registered', 1],
+    ['whoami is not answered in time', ['ok'], [away], 'registered', 1],
+    ['the path of the URL is wrong', [noRoute], [noRoute], 'wrong-url', 1],
+    ['somebody else answers', [noPage], [noPage], 'wrong-url', 1],
+    ['somebody else answers with a page', [foreign], [noPage], 'wrong-url', 1],
+    ['somebody else spoke for a moment', [noPage, 'ok'], [noPage, 'ok'], 'registered', 2],
+    [
+      'the token is not taken',
+      [refused(401, 'unauthorized')],
+      [refused(401, 'unauthorized')],
+      'token-refused',
+      1,
+    ],
+    ['only its job is refused', [refused(403, 'forbidden')], ['ok'], refused(403, 'forbidden'), 2],
+    ['another runner has the job', [fencedOff], ['ok'], fencedOff, 1],
+    ['the API is away', [away], [away], away, 1],
+  ])('%s', async (_name, register, whoami, expected, registers) => {
+    expect(await registering(register, whoami)).toEqual([expected, registers]);
+  });
+
+  it('asks both at once', async () => {
+    const asked: string[] = [];
+    const never = (name: string) => () => {
+      asked.push(name);
+      return new Promise<void>(() => undefined);
+    };
+    void registerWithPreflight({
+      register: never('register'),
+      whoami: never('whoami'),
+      managerUrl: 'http://api:8000',
+      managerUrlVariable: 'AGENTRUN_MGR_URL',
+      signal: new AbortController().signal,
+      log: { warn: () => undefined },
+    });
+    expect(asked.sort()).toEqual(['register', 'whoami']);
   });
 });

@@ -63,4 +63,17 @@ describe('a runner that cannot begin', { timeout: 60_000 }, () => {
     expect(log).not.toContain('launch-token-that-nobody-may-see');
     expect(manager.registered).toEqual([]);
   });
+
+  test('but one that meets an API of 0.1.0 begins: only the question who it is goes without an answer', async () => {
+    manager.knowsNoWhoami = true;
+    const runId = manager.addRun('true', { backendProfile: 'command' });
+    runner = startRunner({
+      managerUrl: manager.url,
+      providerUrl: 'http://127.0.0.1:9',
+      runId,
+      backendProfile: 'command',
+    });
+    expect(await manager.outcome(runId)).toMatchObject({ terminalStatus: 'completed' });
+    expect(manager.registered).toHaveLength(1);
+  });
 });

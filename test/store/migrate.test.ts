@@ -21,6 +21,22 @@ const nowMs = Date.parse('2026-12-15T12:00:00Z');
 const migrateOnce = (databaseUrl: string) =>
   migrate({ databaseUrl, directory: migrationsDirectory(packageRoot()), log: quietLog, nowMs });
 
+/** Applies only the migrations whose names match. */
+async function migrateOnly(databaseUrl: string, names: RegExp): Promise<void> {
+  const some = await mkdtemp(join(tmpdir(), 'migrations-'));
+  const directory = migrationsDirectory(packageRoot());
+  for (const name of (await readdir(directory)).filter((file) => names.test(file)))
+    await copyFile(join(directory, name), join(some, name));
+  await migrate({ databaseUrl, directory: some, log: quietLog, nowMs });
+  await rm(some, { recursive: true });
+}
+
+async function connected(url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  return client;
+}
+
 async function rows<Row extends pg.QueryResultRow>(
   url: string,
   sql: string,
@@ -44,18 +60,14 @@ describe('migrate', () => {
       '0002_turns-that-are-never-lost',
       '0003_answers-are-forgotten',
       '0004_contract-complete',
+      '0005_contract-indexes',
     ]);
     expect(await migrateOnce(url)).toEqual([]);
   });
 
   it('overwrites the words of answers that were delivered before, and of no other', async () => {
     const url = await postgres.newEmptyDatabase();
-    const before = await mkdtemp(join(tmpdir(), 'migrations-'));
-    const directory = migrationsDirectory(packageRoot());
-    for (const name of (await readdir(directory)).filter((file) => /^000[12]_/.test(file)))
-      await copyFile(join(directory, name), join(before, name));
-    await migrate({ databaseUrl: url, directory: before, log: quietLog, nowMs });
-    await rm(before, { recursive: true });
+    await migrateOnly(url, /^000[12]_/);
     await rows(
       url,
       `insert into sessions (session_id, tenant_id, project_id, backend_profile, expires_at) values ('s', 't', 'p', 'codex', now());
@@ -71,7 +83,11 @@ describe('migrate', () => {
          select id, 't', 's', 'r', id, 'h', body::jsonb, '{}'
            from (values ('told', '{"answer":{"requestId":"r","text":"old"}}'), ('turn', '{"payload":{"prompt":"old"}}')) as n(id, body);`,
     );
-    expect(await migrateOnce(url)).toEqual(['0003_answers-are-forgotten', '0004_contract-complete']);
+    expect(await migrateOnce(url)).toEqual([
+      '0003_answers-are-forgotten',
+      '0004_contract-complete',
+      '0005_contract-indexes',
+    ]);
     const kept = await rows(
       url,
       `select 'request' as of, request_id as id from agent_requests where resolution::text like '%old%'
@@ -85,6 +101,62 @@ describe('migrate', () => {
       { of: 'request', id: 'open' },
     ]);
   });
+
+  it('gives up when a table stays locked, having done nothing, and is applied by the next run', async () => {
+    const url = await postgres.newEmptyDatabase();
+    await migrateOnly(url, /^000[123]_/);
+    const reader = await connected(url);
+    await reader.query('begin; select 1 from sessions');
+    await expect(migrateOnce(url)).rejects.toMatchObject({ code: '55P03' });
+    await reader.query('rollback');
+    await reader.end();
+    expect(await migrateOnce(url)).toEqual(['0004_contract-complete', '0005_contract-indexes']);
+  }, 30_000);
+
+  it('lets an installation read and write while its indexes are built, and repairs those that were broken off', async () => {
+    const url = await postgres.newEmptyDatabase();
+    await migrateOnly(url, /^000[1234]_/);
+    await rows(
+      url,
+      `insert into sessions (session_id, tenant_id, project_id, backend_profile, expires_at) values ('s', 't', 'p', 'codex', now())`,
+    );
+    const writer = await connected(url);
+    await writer.query(`begin; update sessions set turns = 1 where session_id = 's'`);
+    const client = await connected(url);
+    await client.query(`set statement_timeout = '300ms'`);
+    const build = 'create index concurrently if not exists sessions_by_labels on sessions using gin (labels)';
+    await expect(client.query(build)).rejects.toMatchObject({ code: '57014' });
+    await client.end();
+    const invalid = () =>
+      rows(
+        url,
+        `select indexrelid::regclass::text as name from pg_index where not indisvalid and indrelid = 'sessions'::regclass`,
+      );
+    expect(await invalid()).toEqual([{ name: 'sessions_by_labels' }]);
+
+    const migrated = migrateOnce(url);
+    const waits = `select 1 from pg_stat_activity where datname = current_database() and query ilike '%index concurrently%'
+      and pid <> pg_backend_pid() and wait_event_type = 'Lock'`;
+    await expect.poll(() => rows(url, waits), { timeout: 10_000 }).toHaveLength(1);
+    await rows(
+      url,
+      `insert into sessions (session_id, tenant_id, project_id, backend_profile, expires_at) values ('s2', 't', 'p', 'codex', now())`,
+    );
+    await writer.query('commit');
+    await writer.end();
+    expect(await migrated).toEqual(['0005_contract-indexes']);
+    expect(await invalid()).toEqual([]);
+    const found = await rows<{ indexname: string }>(
+      url,
+      `select indexname from pg_indexes where indexname in ('sessions_by_labels', 'runs_ended', 'runners_by_session', 'sessions_by_tenant')
+        order by 1`,
+    );
+    expect(found.map((row) => row.indexname)).toEqual([
+      'runners_by_session',
+      'runs_ended',
+      'sessions_by_labels',
+    ]);
+  }, 30_000);
 
   it('makes partitions of this month and the two that follow, over the end of a year', async () => {
     const url = await postgres.newEmptyDatabase();

@@ -21,6 +21,7 @@ import type { AttemptSettings } from '../../store/attempts.js';
 import { Listener } from '../../store/listener.js';
 import { Notifier } from '../../store/notifier.js';
 import type { Pool } from '../../store/pool.js';
+import { dispatchTask } from '../../store/queue-task-steps.js';
 import { requestCancel } from '../../store/turn-steps.js';
 import { fakeStorageGateway } from './fake-storage.js';
 import type { TestDatabase } from './postgres.js';
@@ -77,7 +78,10 @@ export function fakeGateway(pool: Pool): WorkflowGateway {
     ...fakeStorageGateway(pool),
     startQueueTask: () => Promise.resolve(),
     cancelTask: ({ taskId }) => Promise.resolve({ taskId, state: 'cancelled', requested: true, runId: null }),
-    dispatch: (task) => Promise.resolve({ taskId: task.taskId, runId: '', commandId: '' }),
+    dispatch: async ({ taskId }) => {
+      const { commandId } = await dispatchTask(pool, taskId, 'no-workflow');
+      return { taskId, runId: null, commandId };
+    },
     check: () => Promise.resolve(),
   };
 }

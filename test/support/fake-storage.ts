@@ -11,6 +11,7 @@ import {
   type BegunRemoval,
   beginDeletion,
   beginEviction,
+  discardIfMarked,
   listExpiredSessions,
   noteStorageBound,
   noteStorageMeasured,
@@ -38,15 +39,17 @@ export function fakeStorageGateway(
   'ensureStorage' | 'refreshStorage' | 'evictStorage' | 'deleteSession' | 'collectStorage'
 > {
   const storage = new DirectoryStorage(storageDataDir());
-  const removeFiles = async (sessionId: string, { jobNames }: BegunRemoval) => {
+  const removeFiles = async (sessionId: string, { jobNames, generation }: BegunRemoval) => {
     for (const jobName of jobNames) await markRunnerGone(pool, jobName);
-    await storage.remove(sessionId);
-    await noteStorageRemoved(pool, sessionId);
+    await discardIfMarked(pool, { sessionId, generation }, () => storage.discard(sessionId, generation));
+    await storage.removeDiscarded(sessionId, generation);
+    await noteStorageRemoved(pool, { sessionId, generation });
   };
   const deleteSession = async (sessionId: string) => {
-    await removeFiles(sessionId, await beginDeletion(pool, sessionId));
-    let step = await deleteSessionStep(pool, sessionId);
-    while (step === 'more') step = await deleteSessionStep(pool, sessionId);
+    const begun = await beginDeletion(pool, sessionId);
+    const session = { sessionId, generation: begun.generation };
+    await removeFiles(sessionId, begun);
+    while ((await deleteSessionStep(pool, session)) === 'more');
   };
   const evict = async (sessionId: string, onlyIfExpired: boolean) =>
     removeFiles(sessionId, await beginEviction(pool, sessionId, { onlyIfExpired }));

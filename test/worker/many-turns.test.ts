@@ -86,6 +86,7 @@ beforeAll(async () => {
     pool,
     notifier,
     launcher,
+    storage: new DirectoryStorage(storageDataDir()),
     client: temporal.client,
     mintLaunchToken: async () => 'launch-token',
   });

@@ -155,11 +155,11 @@ export class FakeWorld {
       },
       beginEviction: async ({ onlyIfExpired }) => {
         note(`beginEviction${onlyIfExpired ? ' if expired' : ''}`);
-        return { jobNames: this.sessionRunners };
+        return { jobNames: this.sessionRunners, generation: '1' };
       },
       beginDeletion: async () => {
         note('beginDeletion');
-        return { jobNames: this.sessionRunners };
+        return { jobNames: this.sessionRunners, generation: '1' };
       },
       ensureStorage: async () => note('ensureStorage'),
       measureStorage: async () => note('measureStorage'),

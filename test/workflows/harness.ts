@@ -4,7 +4,7 @@ import { defineSearchAttributeKey } from '@temporalio/common';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker, type WorkflowBundleOption } from '@temporalio/worker';
-import { searchAttributeNames, superviseTaskQueue } from '../../domain/workflow-ids.js';
+import { searchAttributeNames, storageTaskQueue, superviseTaskQueue } from '../../domain/workflow-ids.js';
 import { startTracing } from '../../infra/telemetry/tracing.js';
 import { createTracingPlugin } from '../../infra/temporal/tracing-plugin.js';
 import { bundleWorkflows } from '../../worker/bundle-workflows.js';
@@ -55,7 +55,7 @@ export class Harness {
     return this.env.teardown();
   }
 
-  /** The two workers of a process, over these activities. */
+  /** The workers of a process, over these activities. */
   async workers(activities: AllActivities, options: WorkerChanges = {}) {
     const common = {
       connection: this.env.nativeConnection,
@@ -71,7 +71,11 @@ export class Harness {
       ...options,
     };
     const main = await Worker.create({ ...common, workflowBundle: this.bundle });
-    return { main, supervise: await Worker.create({ ...common, taskQueue: superviseTaskQueue }) };
+    return {
+      main,
+      supervise: await Worker.create({ ...common, taskQueue: superviseTaskQueue }),
+      storage: await Worker.create({ ...common, taskQueue: storageTaskQueue }),
+    };
   }
 
   /** Runs `work` beside workers with these activities; the histories of all workflows it names (`id` or `id#run`) are checked afterwards. */
@@ -80,12 +84,14 @@ export class Harness {
     work: () => Promise<readonly string[]>,
     options: WorkerChanges = {},
   ): Promise<void> {
-    const { main, supervise } = await this.workers(activities, options);
+    const { main, supervise, storage } = await this.workers(activities, options);
     let ids: readonly string[] = [];
     await main.runUntil(
-      supervise.runUntil(async () => {
-        ids = await work();
-      }),
+      supervise.runUntil(
+        storage.runUntil(async () => {
+          ids = await work();
+        }),
+      ),
     );
     for (const id of ids) await this.check(id);
   }

@@ -1,5 +1,6 @@
 import { WithStartWorkflowOperation } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createWorkflowGateway } from '../../api/workflow-gateway.js';
 import { launchUpdate, type SessionInput, workflowTypes } from '../../workflows/messages.js';
 import { FakeWorld } from './fake-activities.js';
 import { Harness, session, taskQueue, turn } from './harness.js';
@@ -85,6 +86,30 @@ describe('the launch update', () => {
       expect(await launch(owner, 'run_1')).toEqual(refusal);
       await harness.client.workflow.getHandle(`session/${owner.sessionId}`).result();
       return [`session/${owner.sessionId}`];
+    });
+  });
+
+  it('is 503 while the workers are of a version that does not know it', async () => {
+    const world = new FakeWorld();
+    const gateway = createWorkflowGateway(harness.client, 'default');
+    const owner = session({ idleMs: 1_000 });
+    const input = turn();
+    const workflowId = `session/${owner.sessionId}`;
+    await harness.withWorkers(world.activities(), async () => {
+      // Any workflow without this handler.
+      const handle = await harness.client.workflow.start(workflowTypes.turn, {
+        workflowId,
+        taskQueue,
+        args: [input],
+      });
+      await asked(world, 'superviseRunner 1');
+      await expect(gateway.launch(owner, 'run_1')).rejects.toMatchObject({
+        failureKind: 'unavailable',
+        message: expect.stringContaining('earlier version'),
+      });
+      world.release();
+      await handle.result();
+      return [workflowId];
     });
   });
 });

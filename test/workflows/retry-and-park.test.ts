@@ -357,11 +357,10 @@ describe('a worker that shuts down', () => {
       },
     });
     const first = await harness.workers(activities);
-    const running = Promise.all([first.main.run(), first.supervise.run()]);
+    const running = Promise.all(Object.values(first).map((worker) => worker.run()));
     const handle = await harness.startTurn(turn());
     await asked(world, 'superviseRunner 1');
-    first.main.shutdown();
-    first.supervise.shutdown();
+    for (const worker of Object.values(first)) worker.shutdown();
     await running;
     await harness.withWorkers(activities, async () => {
       expect(await handle.result()).toMatchObject({ status: 'completed', attempts: 1 });

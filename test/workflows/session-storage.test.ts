@@ -1,5 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  WithStartWorkflowOperation,
+  type WorkflowHandle,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -41,6 +46,11 @@ const remove = (input: SessionStorageInput) =>
 const ended = (input: SessionStorageInput) =>
   harness.client.workflow.getHandle(`sessionStorage/${input.sessionId}`).result();
 
+async function acceptedUpdates(handle: Pick<WorkflowHandle, 'fetchHistory'>): Promise<number> {
+  const { events } = await handle.fetchHistory();
+  return events?.filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes).length ?? 0;
+}
+
 describe('the storage of a session', () => {
   it('is made and measured, and the workflow ends when nothing is left to do', async () => {
     const world = new FakeWorld();
@@ -81,20 +91,78 @@ describe('the storage of a session', () => {
   it('is left alone when the eviction is refused', async () => {
     const world = new FakeWorld();
     const input = session();
+    let asked = 0;
     const activities = world.activities({
       beginEviction: async () => {
+        asked += 1;
         throw ApplicationFailure.nonRetryable('a turn is active', 'session-busy');
       },
     });
     await harness.withWorkers(activities, async () => {
       const refused = await evict(input).catch((error: unknown) => error);
       expect(refused).toBeInstanceOf(WorkflowUpdateFailedError);
-      // The word by which the API answers is the type of the root cause.
-      expect(refused).toMatchObject({ cause: { cause: { type: 'session-busy' } } });
+      // The word by which the API answers is the type of the failure.
+      expect(refused).toMatchObject({ cause: { type: 'session-busy' } });
       await ended(input);
       return [`sessionStorage/${input.sessionId}`];
     });
+    // What is refused for good is asked once: not again as a regular activity.
+    expect(asked).toBe(1);
     expect(world.calls).toEqual([]);
+  });
+
+  it('is left alone when the decision does not come in the time that somebody waits for it', async () => {
+    const world = new FakeWorld();
+    const input = session();
+    let asked = 0;
+    const activities = world.activities({
+      beginDeletion: async () => {
+        asked += 1;
+        throw new Error('Postgres is away');
+      },
+    });
+    await harness.withWorkers(activities, async () => {
+      const refused = await remove(input).catch((error: unknown) => error);
+      expect(refused).toMatchObject({ cause: { type: 'unavailable' } });
+      const before = asked;
+      // The workflow ends: nothing is left that could still decide.
+      await ended(input);
+      expect(asked).toBe(before);
+      return [`sessionStorage/${input.sessionId}`];
+    });
+    expect(asked).toBeGreaterThan(1);
+    expect(world.calls).toEqual([]);
+  });
+
+  it('answers its caller in the time that the decision has left', async () => {
+    const world = new FakeWorld();
+    world.sessionRunners = ['job-1'];
+    const input = { ...session(), answerWithinMs: 2_000 };
+    let stopped: () => void = () => undefined;
+    const activities = world.activities({
+      beginEviction: async () => {
+        await sleep(1_500);
+        return { jobNames: ['job-1'], generation: '1' };
+      },
+      stopRunner: () =>
+        new Promise<void>((resolve) => {
+          stopped = resolve;
+        }),
+    });
+    await harness.withWorkers(activities, async () => {
+      expect(await evict(input)).toEqual({ removed: false });
+      stopped();
+      await ended(input);
+      const { events } = await harness.client.workflow
+        .getHandle(`sessionStorage/${input.sessionId}`)
+        .fetchHistory();
+      const waits = (events ?? []).flatMap(({ timerStartedEventAttributes: timer }) =>
+        timer == null ? [] : [Number(timer.startToFireTimeout?.seconds ?? 0)],
+      );
+      expect(waits).toEqual([0]);
+      return [`sessionStorage/${input.sessionId}`];
+    });
+    expect(world.calls).toEqual(['removeStorage']);
   });
 
   it('goes on being removed when the caller is answered before the end, and a later request waits its turn', async () => {
@@ -121,6 +189,107 @@ describe('the storage of a session', () => {
       return [`sessionStorage/${input.sessionId}`];
     });
     expect(world.calls).toEqual(['beginEviction', 'removeStorage', 'ensureStorage']);
+  });
+
+  it('is removed before looks that are queued, and each thing that waits is done once', async () => {
+    const world = new FakeWorld();
+    world.sessionRunners = ['job-1'];
+    const input = session();
+    const gates: (() => void)[] = [];
+    const held = (call: string) => async () => {
+      world.calls.push(call);
+      await new Promise<void>((resolve) => {
+        gates.push(resolve);
+      });
+    };
+    const activities = world.activities({ measureStorage: held('measure'), stopRunner: held('stop') });
+    const opened = async (count: number) => {
+      await expect.poll(() => gates.length, { timeout: 20_000 }).toBe(count);
+      gates.at(-1)?.();
+    };
+    await harness.withWorkers(activities, async () => {
+      const refresh = () =>
+        harness.client.workflow.executeUpdateWithStart(refreshStorageUpdate, {
+          args: [],
+          startWorkflowOperation: start(input),
+        });
+      const looks = [refresh()];
+      await expect.poll(() => gates.length, { timeout: 20_000 }).toBe(1);
+      looks.push(refresh(), refresh(), refresh(), refresh());
+      const handle = harness.client.workflow.getHandle(`sessionStorage/${input.sessionId}`);
+      const isAccepted = async (count: number) => (await acceptedUpdates(handle)) >= count;
+      await expect.poll(() => isAccepted(5), { timeout: 20_000 }).toBe(true);
+      const patient = { ...input, answerWithinMs: 20_000 };
+      const removed = [remove(patient), remove(patient), evict(patient)];
+      await expect.poll(() => isAccepted(8), { timeout: 20_000 }).toBe(true);
+      await opened(1);
+      await expect.poll(() => gates.length, { timeout: 20_000 }).toBe(2);
+      removed.push(remove(patient));
+      await expect.poll(() => isAccepted(9), { timeout: 20_000 }).toBe(true);
+      await opened(2);
+      await opened(3);
+      await Promise.all([...looks, ...removed]);
+      await ended(input);
+      return [`sessionStorage/${input.sessionId}`];
+    });
+    const decisions = ['beginEviction', 'beginDeletion'];
+    expect(world.calls.filter((call) => !decisions.includes(call))).toEqual([
+      'measure',
+      'stop',
+      'removeStorage',
+      'deleteSessionRows',
+      'measure',
+    ]);
+  });
+
+  it('goes on in a new execution when there were many requests, after the removal that was decided', async () => {
+    const world = new FakeWorld();
+    const input = { ...session(), maxUpdates: 4, answerWithinMs: 20_000 };
+    let release: () => void = () => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const activities = world.activities({
+      measureStorage: async () => {
+        world.calls.push('measureStorage');
+        await held;
+      },
+    });
+    await harness.withWorkers(activities, async () => {
+      const { firstExecutionRunId } = await harness.client.workflow.start(workflowTypes.sessionStorage, {
+        workflowId: `sessionStorage/${input.sessionId}`,
+        taskQueue,
+        args: [input],
+      });
+      const first = harness.client.workflow.getHandle(
+        `sessionStorage/${input.sessionId}`,
+        firstExecutionRunId,
+        { followRuns: false },
+      );
+      const refresh = () =>
+        harness.client.workflow.executeUpdateWithStart(refreshStorageUpdate, {
+          args: [],
+          startWorkflowOperation: start(input),
+        });
+      const under = refresh();
+      await expect.poll(() => world.calls, { timeout: 20_000 }).toEqual(['measureStorage']);
+      // One that is cut off by the end of an execution asks the next one, as the API does.
+      const cutOff = refresh().catch(refresh);
+      const removed = [remove(input), remove(input)];
+      await expect.poll(async () => (await acceptedUpdates(first)) === 4, { timeout: 20_000 }).toBe(true);
+      release();
+      await Promise.all([under, cutOff, ...removed]);
+      await ended(input);
+      const { events } = await first.fetchHistory();
+      expect(events?.at(-1)?.workflowExecutionContinuedAsNewEventAttributes).toBeTruthy();
+      return [`sessionStorage/${input.sessionId}#${firstExecutionRunId}`];
+    });
+    expect(world.calls.filter((call) => call !== 'beginDeletion')).toEqual([
+      'measureStorage',
+      'removeStorage',
+      'deleteSessionRows',
+      'measureStorage',
+    ]);
   });
 });
 

@@ -18,6 +18,7 @@ export class CodexProcess {
   readonly #onExit: (reason: string) => void;
   #process: AgentProcess | undefined;
   #exit: ProcessExit | undefined;
+  #isClosing = false;
   #gone: () => void = () => undefined;
   readonly #exited = new Promise<void>((resolve) => {
     this.#gone = resolve;
@@ -104,6 +105,7 @@ export class CodexProcess {
   async close(): Promise<void> {
     const agent = this.#process;
     if (agent === undefined) return;
+    this.#isClosing = true;
     agent.closeStdin();
     for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
       await Promise.race([this.#exited, pause(closeStepMs)]);
@@ -120,10 +122,11 @@ export class CodexProcess {
       `exit code ${exit.code ?? 'none'}${exit.signal === null ? '' : `, signal ${exit.signal}`}`;
     const lastWords = this.#stderr.trim();
     const reason = `the agent process ended (${how})${lastWords === '' ? '' : `: ${lastWords}`}`;
-    this.#context.log.warn(
-      { code: exit.code, signal: exit.signal, error: exit.error },
-      'agent process ended',
-    );
+    const { log } = this.#context;
+    const fields = { code: exit.code, signal: exit.signal, error: exit.error };
+    // Asked to end, it did.
+    if (this.#isClosing) log.info(fields, 'agent process ended');
+    else log.warn(fields, 'agent process ended');
     this.#onExit(reason);
     this.#rpc.close(reason);
     this.#gone();

@@ -1,6 +1,13 @@
-import { describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
 import { readApiConfig } from '../../../infra/config/api-config.js';
 
+const folder = mkdtempSync(join(tmpdir(), 'agentrun-config-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const token = 'agr_0123456789abcdef';
 const needed = { DATABASE_URL: 'postgres://u:p@127.0.0.1/db', AGENTRUN_RUNNER_KEYS_FILE: 'keys.json' };
 
 describe('the settings of the API', () => {
@@ -15,11 +22,12 @@ describe('the settings of the API', () => {
   });
 
   it('take the prefix from the public URL', () => {
-    expect(readApiConfig({ ...needed, AGENTRUN_MGR_URL: 'https://ci.example/agentrun/' }).pathPrefix).toBe(
+    const guarded = { ...needed, AGENTRUN_API_TOKEN: token };
+    expect(readApiConfig({ ...guarded, AGENTRUN_MGR_URL: 'https://ci.example/agentrun/' }).pathPrefix).toBe(
       '/agentrun',
     );
     expect(
-      readApiConfig({ ...needed, AGENTRUN_MGR_URL: 'https://ci.example/a', AGENTRUN_PATH_PREFIX: '/' })
+      readApiConfig({ ...guarded, AGENTRUN_MGR_URL: 'https://ci.example/a', AGENTRUN_PATH_PREFIX: '/' })
         .pathPrefix,
     ).toBe('');
   });
@@ -31,10 +39,47 @@ describe('the settings of the API', () => {
     const { apiTokens } = readApiConfig({
       ...needed,
       AGENTRUN_API_HOST: '0.0.0.0',
-      AGENTRUN_API_TOKEN: 'agr_x',
+      AGENTRUN_API_TOKEN: token,
     });
-    expect(apiTokens).toEqual([{ name: 'default', token: 'agr_x', scopes: ['admin'], tenantId: undefined }]);
+    expect(apiTokens).toEqual([{ name: 'default', token, scopes: ['admin'], tenantId: undefined }]);
   });
+
+  it.each([
+    ['AGENTRUN_API_HOST', '0.0.0.0'],
+    ['AGENTRUN_API_HOST', '127.0.0.1.example.com'],
+    ['AGENTRUN_MGR_URL', 'https://agents.example.com'],
+    ['AGENTRUN_MGR_URL', 'http://127.0.0.1.example.com'],
+    ['AGENTRUN_TRUSTED_PROXIES', '1'],
+  ])('refuse %s %s without a token: others could reach what nobody guards', (variable, value) => {
+    const exposed = { ...needed, [variable]: value };
+    expect(() => readApiConfig(exposed)).toThrow(
+      new RegExp(`AGENTRUN_API_TOKEN: is not set, and .*${variable}`),
+    );
+    expect(readApiConfig({ ...exposed, AGENTRUN_API_TOKEN: token }).apiTokens).toHaveLength(1);
+  });
+
+  it.each(['http://127.0.0.1:8080', 'http://localhost:8080/agentrun', 'http://[::1]:8080'])(
+    'take %s as the public URL without a token',
+    (url) => {
+      expect(readApiConfig({ ...needed, AGENTRUN_MGR_URL: url }).publicUrl).toBe(url);
+    },
+  );
+
+  it.each(['x', 'agr_0123456789a', 'agr_0123456789 abcdef', 'agr_0123456789äbcdef', 'x'.repeat(1_001)])(
+    'refuse the token %j, given directly or in a file, and do not show it',
+    (wrong) => {
+      const file = join(folder, 'token');
+      writeFileSync(file, wrong);
+      for (const [variable, value] of [
+        ['AGENTRUN_API_TOKEN', wrong],
+        ['AGENTRUN_API_TOKEN_FILE', file],
+      ] as const) {
+        const read = () => readApiConfig({ ...needed, [variable]: value });
+        expect(read).toThrow(new RegExp(`${variable}: expected at least 16 characters`));
+        if (wrong.length > 1) expect(read).not.toThrow(wrong);
+      }
+    },
+  );
 
   it('count a file of tokens and an issuer as asking for a token', () => {
     const outside = { ...needed, AGENTRUN_API_HOST: '0.0.0.0' };
@@ -48,6 +93,7 @@ describe('the settings of the API', () => {
       audience: 'agentrun',
       scopeClaim: 'scope',
       tenantClaim: undefined,
+      tokenType: undefined,
     });
     expect(() => readApiConfig({ ...outside, AGENTRUN_OIDC_ISSUER: 'https://id.example' })).toThrow(
       /AGENTRUN_OIDC_AUDIENCE: is not set/,

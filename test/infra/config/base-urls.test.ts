@@ -53,6 +53,7 @@ describe('the resolver', () => {
   it('is what API and worker use', () => {
     const env = {
       ...needed,
+      AGENTRUN_API_TOKEN: 'agr_0123456789abcdef',
       AGENTRUN_MGR_URL: ' https://h/api/ ',
       AGENTRUN_INTERNAL_MGR_URL: ' http://api:8000// ',
     };
@@ -130,7 +131,8 @@ describe('the path prefix', () => {
   });
 
   it('is the setting, else the path of the public URL', () => {
-    const read = (env: Record<string, string>) => readApiConfig({ ...needed, ...env }).pathPrefix;
+    const guarded = { ...needed, AGENTRUN_API_TOKEN: 'agr_0123456789abcdef' };
+    const read = (env: Record<string, string>) => readApiConfig({ ...guarded, ...env }).pathPrefix;
     expect(read({})).toBe('');
     expect(read({ AGENTRUN_MGR_URL: 'https://h/agentrun/' })).toBe('/agentrun');
     expect(read({ AGENTRUN_MGR_URL: 'https://h/agentrun', AGENTRUN_PATH_PREFIX: ' ' })).toBe('/agentrun');

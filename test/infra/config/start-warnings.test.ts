@@ -11,13 +11,16 @@ describe('what a program says about its environment at its start', () => {
   it('names retired and unknown variables, never their values', () => {
     const warnings = startWarnings({
       AGENTRUN_ARTIFACT_CATALOG_FILE: '/secret/catalog',
+      AGENTRUN_LANE: 'v0.1',
       AGENTRUN_MGR_ULR: 'http://u:secret@h',
     });
     expect(warnings.map(({ variable }) => variable)).toEqual([
       'AGENTRUN_ARTIFACT_CATALOG_FILE',
+      'AGENTRUN_LANE',
       'AGENTRUN_MGR_ULR',
     ]);
     expect(JSON.stringify(warnings)).not.toContain('secret');
+    expect(warnings[1]?.message).toContain('has no effect yet');
   });
 
   it('suggests an internal URL without its path, never one with a password', () => {

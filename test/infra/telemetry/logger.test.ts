@@ -1,3 +1,4 @@
+import pg from 'pg';
 import { describe, expect, test } from 'vitest';
 import { createLogger } from '../../../infra/telemetry/logger.js';
 import { createRedactor } from '../../../infra/telemetry/redaction.js';
@@ -99,4 +100,26 @@ test.each([
   ['https://h/a@b', 'https://h/a@b'],
 ])('%s', (text, expected) => {
   expect(withoutUrlSecrets(text)).toBe(expected);
+});
+
+// What nearly is a URL with a credential, over and over.
+test.each(['a.', 'a-', 'a://', 'ssh://', 'ssh://a:', '?token', '&', 'token=', 'a://b:b'])(
+  'looking for credentials in URLs of %j repeated to 1 MiB takes time in proportion',
+  (unit) => {
+    const startedAt = performance.now();
+    withoutUrlSecrets(`=://${unit.repeat(Math.ceil(1_048_576 / unit.length))}`);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+  },
+);
+
+describe('an error of Postgres about a value', () => {
+  test.each(['cause', 'err'])('is logged as %s by its code, without the value', (field) => {
+    const { logger, written } = lines();
+    const error = new pg.DatabaseError(`invalid input syntax for type json: "${canary}"`, 1, 'error');
+    error.code = '22P02';
+    error.detail = canary;
+    logger.error({ [field]: field === 'err' ? error : new Error('it failed', { cause: error }) }, 'x');
+    expect(written.join('')).not.toContain(canary);
+    expect(written.join('')).toContain('22P02');
+  });
 });

@@ -46,6 +46,8 @@ interface FakeRun {
   expireAnswer: AgentRequestResolution | null;
 }
 
+const unknownKey = { status: 401, failureKind: 'unauthorized', message: 'the key is not known', details: {} };
+
 /** The API as a runner sees it, in memory: enough to serve runs, and to be told to misbehave. */
 export class FakeManager {
   readonly runs = new Map<string, FakeRun>();
@@ -67,6 +69,8 @@ export class FakeManager {
   firstGoodRunToken = 0;
   /** The launch token is answered 401. */
   refusesLaunchToken = false;
+  /** As the API of 0.1.0. */
+  knowsNoWhoami = false;
   /** What the runner is told after an outcome. */
   runnerState: 'idle' | 'closing' = 'idle';
   /** Events are not taken: 503. */
@@ -254,8 +258,9 @@ export class FakeManager {
   }
 
   #whoami() {
-    if (this.refusesLaunchToken)
-      return { status: 401, failureKind: 'unauthorized', message: 'the key is not known', details: {} };
+    if (this.refusesLaunchToken) return unknownKey;
+    if (this.knowsNoWhoami)
+      return { status: 404, failureKind: 'route-not-found', message: 'no such route', details: {} };
     const launch: Whoami = {
       kind: 'launch',
       name: null,
@@ -280,6 +285,7 @@ export class FakeManager {
       /^[A-Z]+ \/base\/api\/v1\/([a-z]+)\/([^/]+)(?:\/([a-z]+)(?:\/([^/]+?)(?:\/expire)?)?)?$/.exec(route) ??
       [];
     if (resource === 'runners' && id === 'register') {
+      if (this.refusesLaunchToken) return unknownKey;
       const runner = registerSchema.parse(JSON.parse(body));
       this.registered.push(runner);
       return { data: { ...runner, runnerToken: 'runner-token-1', runnerTokenExpiresAt: soon() } };

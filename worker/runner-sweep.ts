@@ -1,0 +1,88 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Launcher } from '../infra/launchers/launcher.js';
+import type { Logger } from '../infra/telemetry/logger.js';
+import { markRunnerGone } from '../store/attempts.js';
+import { endingRunners } from '../store/ending-runners.js';
+import type { Pool } from '../store/pool.js';
+
+const intervalMs = 15_000;
+/** Runners of a round. */
+const largestLook = 100;
+/** What outlives a supervisor that is gone has nothing left to do. */
+const stopGraceMs = 1_000;
+
+interface SweepDependencies {
+  readonly pool: Pool;
+  readonly launcher: Launcher;
+  readonly logger: Pick<Logger, 'debug' | 'info' | 'warn'>;
+}
+
+/**
+ * Sees runners go that were told to close (decisions.md, Words: closing, gone). Turns prove the runners gone that stand in their way; this is for
+ * those in nobody's way. Each round looks at up to a hundred, the next goes on after them. A runner whose fate this worker does not know, because
+ * another machine started it, is left alone.
+ */
+export class RunnerSweep {
+  readonly #dependencies: SweepDependencies;
+  readonly #stopping = new AbortController();
+  #after = '';
+  #hasFailed = false;
+  #running: Promise<void> | undefined;
+
+  constructor(dependencies: SweepDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Begins to look in the background, every 15 s. Keeps no process alive. */
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when the look that is under way has ended. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await sleep(intervalMs * (0.75 + Math.random() / 2), undefined, { signal, ref: false }).catch(
+        () => undefined,
+      );
+      if (!signal.aborted) await this.#lookSafely();
+    }
+  }
+
+  async #lookSafely(): Promise<void> {
+    const { logger } = this.#dependencies;
+    try {
+      await this.look();
+      if (this.#hasFailed) logger.info('looking for runners that are gone works again');
+      this.#hasFailed = false;
+    } catch (error) {
+      // Postgres may be away for hours: said once.
+      if (!this.#hasFailed)
+        logger.warn({ cause: error }, 'cannot look for runners that are gone; goes on trying');
+      this.#hasFailed = true;
+    }
+  }
+
+  /** One round; answers the runners that it found gone. */
+  async look(): Promise<string[]> {
+    const { pool, launcher, logger } = this.#dependencies;
+    const jobNames = await endingRunners(pool, launcher.kind, this.#after, largestLook);
+    this.#after = jobNames.length < largestLook ? '' : (jobNames.at(-1) ?? '');
+    const gone: string[] = [];
+    for (const jobName of jobNames) {
+      if (this.#stopping.signal.aborted) break;
+      if ((await launcher.fate(jobName)).state !== 'gone') continue;
+      // Its agent-host may have outlived it.
+      await launcher.stop(jobName, stopGraceMs);
+      await markRunnerGone(pool, jobName);
+      logger.debug({ jobName }, 'runner is gone');
+      gone.push(jobName);
+    }
+    return gone;
+  }
+}
