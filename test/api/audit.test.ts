@@ -172,7 +172,7 @@ describe('an entry', () => {
     await one.call('POST', '/api/v1/sessions/s/archive', { token: reader });
     const rows = async () =>
       (
-        await separate.pool.query(
+        await separate.pool.query<{ operation: string }>(
           'select operation, requests, resource_id from audit_log order by requests, operation',
         )
       ).rows;
