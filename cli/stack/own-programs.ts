@@ -55,9 +55,9 @@ export function workerChild(
   passedOn: Environment,
 ): ChildSpec {
   const env = {
+    ...sharedSettings(paths, addresses),
     ...passedOn,
     ...workerMetrics(passedOn.AGENTRUN_METRICS_PORT),
-    ...sharedSettings(paths, addresses),
     AGENTRUN_DATA_DIR: paths.dataDir,
     AGENTRUN_PROVIDER_BASE_URL: addresses.providerBaseUrl,
     AGENTRUN_PROVIDER_KEY_FILE: paths.providerKeyFile,
