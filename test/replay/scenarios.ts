@@ -15,6 +15,8 @@ import {
 } from '../../workflows/messages.js';
 import { type AllActivities, FakeWorld } from '../workflows/fake-activities.js';
 import { type Harness, session, taskQueue, turn } from '../workflows/harness.js';
+import { launchScenarios } from './launch-scenarios.js';
+import { asked, until } from './until.js';
 
 /** A course of events whose history is stored: real Temporal and our workflows, over activities that answer as written here. */
 export interface Scenario {
@@ -31,13 +33,6 @@ const failedWith = (failureKind: 'agent-error' | 'provider-rate-limited'): Super
 });
 const cancelRequest = { reason: 'enough', deadlineMs: 2_000 };
 
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 30_000; !(await holds()); ) {
-    if (Date.now() > deadline) throw new Error(`not within 30 s: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
-const asked = (world: FakeWorld, call: string) => until(call, () => world.calls.includes(call));
 async function hasTimer(harness: Harness, workflowId: string): Promise<boolean> {
   const { events } = await harness.client.workflow.getHandle(workflowId).fetchHistory();
   return events?.some((event) => event.timerStartedEventAttributes != null) === true;
@@ -307,4 +302,5 @@ export const scenarios: readonly Scenario[] = [
       return workflowId;
     },
   },
+  ...launchScenarios,
 ];
