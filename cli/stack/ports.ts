@@ -1,3 +1,5 @@
+import { randomInt } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 
 /** How many neighbours of a default port are tried before the kernel is asked for any. */
@@ -34,6 +36,34 @@ export async function choosePort(
     if (port !== undefined) return port;
   }
   throw new Error(`no free port on 127.0.0.1 (tried ${candidates.join(', ')})`);
+}
+
+/** Ports below this one belong to well-known services. */
+const lowestQuiet = 20_000;
+const quietTries = 20;
+
+/**
+ * A free port below those that the kernel gives to outgoing connections: it is bound a moment after it was chosen, and no connection takes it by chance
+ * meanwhile. Where there is none, the kernel's choice.
+ */
+export async function quietPort(
+  probe: (port: number) => Promise<number | undefined> = bindablePort,
+): Promise<number | undefined> {
+  const end = outgoingFrom();
+  for (let tried = 0; tried < quietTries && end > lowestQuiet; tried += 1) {
+    const port = await probe(randomInt(lowestQuiet, end));
+    if (port !== undefined) return port;
+  }
+  return probe(anyPort);
+}
+
+/** The first port of outgoing connections; Linux's default where it cannot be read. */
+function outgoingFrom(): number {
+  try {
+    return Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
+  } catch {
+    return 32_768;
+  }
 }
 
 /** Binds the port on loopback for a moment. Answers the port (the kernel's choice for 0), undefined when taken. */

@@ -1,4 +1,4 @@
-import { anyPort, bindablePort, choosePort, portCandidates } from './ports.js';
+import { anyPort, bindablePort, choosePort, portCandidates, quietPort } from './ports.js';
 import type { StackFile } from './stack-file.js';
 
 /** A port of 127.0.0.1 for each server. */
@@ -30,7 +30,8 @@ export async function chooseStackPorts(options: {
   readonly log: (line: string) => void;
 }): Promise<StackPorts> {
   const chosen = new Set<number>();
-  const probe = async (port: number) => (chosen.has(port) ? undefined : await bindablePort(port));
+  const free = async (port: number) => (chosen.has(port) ? undefined : await bindablePort(port));
+  const probe = (port: number) => (port === anyPort ? quietPort(free) : free(port));
   const choose = async (name: keyof StackPorts, configured?: number) => {
     const recorded = options.recorded?.[name];
     const usual = options.kind === 'usual' ? usualPorts[name] : undefined;

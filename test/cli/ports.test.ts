@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { bindablePort, choosePort, portCandidates } from '../../cli/stack/ports.js';
+import { bindablePort, choosePort, portCandidates, quietPort } from '../../cli/stack/ports.js';
 import { chooseStackPorts } from '../../cli/stack/stack-ports.js';
 
 const servers: Server[] = [];
@@ -57,6 +58,24 @@ describe('choosePort', () => {
     const port = await takePort();
     expect(await bindablePort(port)).toBeUndefined();
     expect(await choosePort([port, 0])).not.toBe(port);
+  });
+});
+
+describe('quietPort', () => {
+  it('is none that an outgoing connection may get', async () => {
+    const [from = 0, to = 0] = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8')
+      .trim()
+      .split(/\s+/)
+      .map(Number);
+    for (let round = 0; round < 50; round += 1) {
+      const port = await quietPort(async (candidate) => candidate);
+      expect(port).toBeGreaterThanOrEqual(20_000);
+      expect(port !== undefined && port >= from && port <= to).toBe(false);
+    }
+  });
+
+  it("is the kernel's choice when all that are tried are taken", async () => {
+    expect(await quietPort(async (candidate) => (candidate === 0 ? 40_000 : undefined))).toBe(40_000);
   });
 });
 
