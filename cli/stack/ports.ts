@@ -29,7 +29,7 @@ export function portCandidates(wishes: {
 /** The first candidate that nobody holds; `probe` answers the port it could bind, or undefined when it is taken. */
 export async function choosePort(
   candidates: readonly number[],
-  probe: (port: number) => Promise<number | undefined> = bindablePort,
+  probe: (port: number) => Promise<number | undefined> = quietOrBindable,
 ): Promise<number> {
   for (const candidate of candidates) {
     const port = await probe(candidate);
@@ -37,6 +37,8 @@ export async function choosePort(
   }
   throw new Error(`no free port on 127.0.0.1 (tried ${candidates.join(', ')})`);
 }
+
+const quietOrBindable = (port: number) => (port === anyPort ? quietPort() : bindablePort(port));
 
 /** Ports below this one belong to well-known services. */
 const lowestQuiet = 20_000;
