@@ -29,21 +29,41 @@ export const workspaceSchema = z
   });
 export type Workspace = z.infer<typeof workspaceSchema>;
 
+const quiet = '\\s\\u0000-\\u001f\\u007f-\\u009f';
+const host = '(?:[A-Za-z0-9][A-Za-z0-9.-]*|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{1,5})?';
 /**
- * A workspace that is asked for. Only what git fetches without running a program of the caller's choice; a credential in the repository's URL would be
- * stored, shown and logged.
+ * What git fetches without running a program of the caller's choice (`transport::address` would), without parameters and without who fetches it: a
+ * credential would be stored, shown and logged. The lone user of ssh is none.
  */
+const repositoryForms = [
+  `/[^${quiet}]*`,
+  `(?:https?|git)://${host}(?:/[^${quiet}?#]*)?`,
+  `ssh://(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?${host}(?:/[^${quiet}?#]*)?`,
+  `file:///[^${quiet}?#]*`,
+  `(?!(?:[Hh][Tt]{2}[Pp][Ss]?|[Ss]{2}[Hh]|[Gg][Ii][Tt]|[Ff][Ii][Ll][Ee]|[Ff][Tt][Pp][Ss]?):)(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.-]*:(?!:|//)[^${quiet}?#]+`,
+];
+const repositorySchema = z
+  .string()
+  .max(2_000)
+  .regex(
+    new RegExp(`^(?:${repositoryForms.join('|')})$`),
+    'expected an absolute path, host:path, or a URL of https, http, ssh, git or file without user, password, token, query or fragment; name a credential that the workspace may use instead',
+  );
+
+/** Git takes what begins with `-` for an option. */
+const refSchema = z
+  .string()
+  .regex(
+    new RegExp(`^(?!-)[^${quiet}]{1,255}$`),
+    'expected the name of a branch or tag, at most 255 characters, without blanks and not beginning with -',
+  );
+
+/** A workspace that is asked for. */
 export const workspaceInputSchema = z
-  .strictObject({ repository: optional(textSchema), ref: optional(textSchema), path: optional(textSchema) })
-  .refine(({ repository }) => repository === undefined || isRepository(repository), {
-    path: ['repository'],
-    error:
-      'expected an absolute path, host:path, or a URL of https, http, ssh, git or file without user, password, token, query or fragment; name a credential that the workspace may use instead',
-  })
-  .refine(({ ref }) => ref === undefined || isRef(ref), {
-    path: ['ref'],
-    error:
-      'expected the name of a branch or tag, at most 255 characters, without blanks and not beginning with -',
+  .strictObject({
+    repository: optional(repositorySchema),
+    ref: optional(refSchema),
+    path: optional(textSchema),
   })
   .meta({
     id: 'WorkspaceInput',
@@ -51,38 +71,10 @@ export const workspaceInputSchema = z
       'The workspace that is asked for. `repository` holds no user, password or token. `path`: local mode only, a directory that is copied at the first turn of the session.',
   });
 
-const repositoryProtocols = ['https:', 'http:', 'ssh:', 'git:', 'file:'];
-/** `user@host:path` of ssh. `transport::address` would run a program. */
-const scpForm = /^(?:\w[\w.-]*@)?\w[\w.-]*:(?!:|\/\/)[^?#]+$/;
-
-function isRepository(repository: string): boolean {
-  if (hasBlank(repository)) return false;
-  if (repository.startsWith('/')) return true;
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(repository))
-    return URL.canParse(repository) && isPlainUrl(new URL(repository));
-  return scpForm.test(repository) && !/^(?:https?|ssh|git|file|ftps?):/i.test(repository);
-}
-
 /** Whether it is on the machine of the launcher, as a folder that a `path` names. */
 export function isLocalRepository(repository: string): boolean {
-  return repository.startsWith('/') || /^file:/i.test(repository);
+  return repository.startsWith('/') || repository.startsWith('file:');
 }
-
-/** Without who fetches it (`https://token@host`, `ssh://git:password@host`; the lone user of ssh is none) and without parameters. */
-function isPlainUrl({ protocol, username, password, search, hash }: URL): boolean {
-  return (
-    repositoryProtocols.includes(protocol) &&
-    password === '' &&
-    search === '' &&
-    hash === '' &&
-    (username === '' || protocol === 'ssh:')
-  );
-}
-
-/** Git takes what begins with `-` for an option. */
-const isRef = (ref: string) => ref.length <= 255 && !ref.startsWith('-') && !hasBlank(ref);
-
-const hasBlank = (text: string) => /[\s\p{Cc}]/u.test(text);
 
 export const sessionRefSchema = z.strictObject({
   sessionId: sessionIdInputSchema,
