@@ -70,7 +70,7 @@ export async function runUp(options: UpOptions = {}): Promise<number> {
 /** Says how to reach a stack: what `up` prints at its end, and the demo too. */
 export function printAddresses(stack: StackFile, log: (line: string) => void): void {
   log('');
-  log(`  API          ${stack.apiUrl}`);
+  log(`  API          ${stack.apiUrl} (its documentation: ${stack.apiUrl}/docs)`);
   log(`  Temporal UI  ${stack.temporalUiUrl}`);
   log(`  API token    in ${stack.apiTokenFile}`);
   log('');
