@@ -78,7 +78,7 @@ async function main(): Promise<void> {
     publicUrl: config.publicUrl,
     stopping: stopping.signal,
   });
-  metrics.measure({ pool, listener });
+  metrics.process.measure({ pool, listener });
   for (const warning of startWarnings()) logger.warn(warning, 'a setting has no effect, or is wrong');
   listener.start();
   const scraped = await serveMetrics(metrics.process.registry, config.metrics, logger);

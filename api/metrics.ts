@@ -1,13 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import type { IngestAnswer } from '../contract/ingest.js';
 import type { OperationId } from '../contract/routes/index.js';
-import {
-  createProcessMetrics,
-  measureListener,
-  measurePool,
-  type PoolCounts,
-  type ProcessMetrics,
-} from '../infra/telemetry/metrics.js';
+import { createProcessMetrics, type ProcessMetrics } from '../infra/telemetry/metrics.js';
 
 /** Why a token was refused: the codes of `unauthorized`, and `forbidden`. Any other word counts as `other`. */
 const authReasons = [
@@ -97,12 +91,6 @@ export class ApiMetrics {
     help: 'Audit entries that could not be stored.',
     registers: [this.process.registry],
   });
-
-  /** Reads the connections of the process when somebody asks. */
-  measure(parts: { readonly pool: PoolCounts; readonly listener: { readonly connected: boolean } }): void {
-    measurePool(this.process.registry, parts.pool);
-    measureListener(this.process.registry, parts.listener);
-  }
 
   requestBegan(): void {
     this.process.quietly(() => this.#inFlight.inc());

@@ -73,7 +73,7 @@ async function main(): Promise<number> {
   const notifier = new Notifier(pool, logger);
   const listener = new Listener(config.databaseUrl, logger);
   const temporal = connectTemporal(config.temporal, tracing);
-  metrics.measure({ pool, listener });
+  metrics.process.measure({ pool, listener });
   listener.start();
   const scraped = await serveMetrics(metrics.process.registry, config.metrics, logger);
   const connection = await NativeConnection.connect({

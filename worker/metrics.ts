@@ -1,13 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { runFailureKinds } from '../contract/failure-kinds.js';
 import { terminalStatuses } from '../contract/states.js';
-import {
-  createProcessMetrics,
-  measureListener,
-  measurePool,
-  type PoolCounts,
-  type ProcessMetrics,
-} from '../infra/telemetry/metrics.js';
+import { createProcessMetrics, type ProcessMetrics } from '../infra/telemetry/metrics.js';
 
 /**
  * The worker's metrics. Labels are words of closed lists. What the Temporal SDK counts itself (latencies of workflows and
@@ -44,12 +38,6 @@ export class WorkerMetrics {
     help: 'Attempts that this worker watches.',
     registers: [this.process.registry],
   });
-
-  /** Reads the connections of the process when somebody asks. */
-  measure(parts: { readonly pool: PoolCounts; readonly listener: { readonly connected: boolean } }): void {
-    measurePool(this.process.registry, parts.pool);
-    measureListener(this.process.registry, parts.listener);
-  }
 
   turnEnded(status: string, failureKind: string | null): void {
     this.process.quietly(() =>

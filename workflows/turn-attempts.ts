@@ -43,7 +43,6 @@ export async function runAttempts(turn: TurnState): Promise<Finish | Leave> {
     if (written.completed === true) return completed;
     if (written.cancelRequested === true) return cancelled('cancelled between two attempts', false);
     turn.attempt = written;
-    turn.isLaunched = false;
     await turn.continueAsNewIfFull();
     step = await runAttempt(turn, written);
   }
@@ -67,7 +66,6 @@ async function open(turn: TurnState): Promise<Opened | null> {
 async function runAttempt(turn: TurnState, attempt: FirstAttempt): Promise<Step> {
   turn.show('running');
   if (!attempt.reused && attempt.launcher !== 'external') {
-    turn.isLaunched = true;
     const failed = await launch(turn, attempt);
     if (failed === 'cancelled') return cancelled('cancelled before a runner claimed the run', true);
     if (failed !== null) return afterFailedLaunch(turn, attempt, failed);

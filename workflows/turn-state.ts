@@ -19,8 +19,6 @@ export class TurnState {
   readonly input: TurnInput;
   readonly records: RecordActivities = createRecords();
   attempt: FirstAttempt | null = null;
-  /** A launch of the current attempt was asked for: there may be a runner to end. */
-  isLaunched = false;
   steers = 0;
   #wakeUps = 0;
   #rounds = 0;

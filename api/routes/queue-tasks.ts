@@ -1,4 +1,3 @@
-import { AgentRunError } from '../../contract/errors.js';
 import type { QueueTaskRecord } from '../../contract/queue.js';
 import type { CancelObservation } from '../../contract/runs.js';
 import { isTerminalState } from '../../contract/states.js';
@@ -10,6 +9,7 @@ import { markReplayed, requestKey } from '../idempotency-key.js';
 import { longPoll } from '../long-poll.js';
 import { implement, type Route } from '../route.js';
 import { requireTenant, requireWorkspace, tenantOf } from '../tenancy.js';
+import { unknownOutcome } from '../unknown-outcome.js';
 
 /** Queue tasks (contract.md 4). */
 export function queueTaskRoutes(deps: ApiDeps): Route[] {
@@ -22,7 +22,12 @@ export function queueTaskRoutes(deps: ApiDeps): Route[] {
       const key = requestKey(request.idempotencyKey, { idempotencyKey: body.idempotencyKey });
       const { task, replayed } = await createQueueTask(pool, body, key);
       await gateway.startQueueTask(workflowInput(task)).catch((error: unknown) => {
-        throw withTask(error, task);
+        // The task is stored; its workflow is started by the repeat of this call or by its dispatch.
+        throw unknownOutcome(
+          error,
+          { taskId: task.id },
+          'the task is stored, but Temporal did not answer in time',
+        );
       });
       markReplayed(request, replayed);
       return task;
@@ -92,14 +97,4 @@ function workflowInput(task: QueueTaskRecord): QueueTaskInput {
     projectId: task.projectId,
     sessionId: task.sessionRef.sessionId,
   };
-}
-
-/** The task is stored; its workflow is started by the repeat of this call or by its dispatch. */
-function withTask(error: unknown, task: QueueTaskRecord): unknown {
-  if (!(error instanceof AgentRunError) || error.failureKind !== 'unavailable') return error;
-  return new AgentRunError('unavailable', 'the task is stored, but Temporal did not answer in time', {
-    details: { outcome: 'unknown', taskId: task.id },
-    retryAfterSeconds: error.retryAfterSeconds ?? 2,
-    cause: error,
-  });
 }

@@ -8,6 +8,11 @@ export interface ProcessMetrics {
   readonly onTelemetryFailure: OnTelemetryFailure;
   /** A metric that could not be counted must not change what it counts. Counted itself. */
   readonly quietly: (count: () => void) => void;
+  /** Reads the connections of the process when somebody asks. Call once. */
+  readonly measure: (parts: {
+    readonly pool: PoolCounts;
+    readonly listener: { readonly connected: boolean };
+  }) => void;
 }
 
 /** A pool of database connections as it says itself (`pg.Pool`). */
@@ -41,11 +46,15 @@ export function createProcessMetrics(): ProcessMetrics {
         failures.inc({ part: 'metric' });
       }
     },
+    measure: ({ pool, listener }) => {
+      measurePool(registry, pool);
+      measureListener(registry, listener);
+    },
   };
 }
 
 /** Connections of the process's database pool, read when somebody asks. */
-export function measurePool(registry: Registry, pool: PoolCounts): void {
+function measurePool(registry: Registry, pool: PoolCounts): void {
   new Gauge({
     name: 'agentrun_database_pool_connections',
     help: 'Connections of the database pool, by state: in-use or idle.',
@@ -67,7 +76,7 @@ export function measurePool(registry: Registry, pool: PoolCounts): void {
 }
 
 /** Whether wake-ups of Postgres arrive; without them every wait polls. */
-export function measureListener(registry: Registry, listener: { readonly connected: boolean }): void {
+function measureListener(registry: Registry, listener: { readonly connected: boolean }): void {
   new Gauge({
     name: 'agentrun_listener_connected',
     help: '1 while wake-ups of Postgres arrive (LISTEN), else 0.',

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { AgentRunError } from '../../contract/errors.js';
 import { sessionRecordSchema } from '../../contract/sessions.js';
 import { deleteSessionStep } from '../../store/delete-session.js';
@@ -8,24 +8,13 @@ import { generationOf } from '../../store/idle-session.js';
 import { nextTurn } from '../../store/next-turn.js';
 import { beginDeletion } from '../../store/session-storage.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { type ApiAnswer, attemptSettings, fakeGateway, startApi, type TestApi } from '../support/api.js';
+import { type ApiAnswer, attemptSettings, fakeGateway, startApi } from '../support/api.js';
 import { storageDataDir } from '../support/fake-storage.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { standingStill } from '../support/standing-still.js';
 import { messageLines, newSessionId, owner, postEvents, send, startTurn } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api?.stop();
-  await postgres?.stop();
-});
+const { api, database } = await useApi();
 
 const acme = 'agr_acme_0123456789abcdef';
 const outcomeOf = ({ status, body }: ApiAnswer) => [status, body.failureKind];

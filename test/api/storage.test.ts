@@ -1,28 +1,17 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { AgentRunError } from '../../contract/errors.js';
 import { ensuredSessionSchema } from '../../contract/sessions.js';
 import { refreshedStorageSchema, storageGcSchema, storageSummarySchema } from '../../contract/storage.js';
 import { beginEviction, listExpiredSessions } from '../../store/session-storage.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { type ApiAnswer, apiTokens, fakeGateway, startApi, type TestApi } from '../support/api.js';
+import { type ApiAnswer, apiTokens, fakeGateway, startApi } from '../support/api.js';
 import { storageDataDir } from '../support/fake-storage.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { newSessionId, owner, send, startTurn } from '../support/turns.js';
+import { useApi } from '../support/use-api.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-let api: TestApi;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-  api = await startApi(database);
-});
-afterAll(async () => {
-  await api?.stop();
-  await postgres?.stop();
-});
+const { api, database } = await useApi();
 
 const acme = 'agr_acme_0123456789abcdef';
 const reader = 'agr_reader_0123456789abcdef';

@@ -143,7 +143,7 @@ export async function startApi(
   const notifier = new Notifier(database.pool, logger);
   const stopping = new AbortController();
   const metrics = new ApiMetrics();
-  metrics.measure({ pool: overrides.pool ?? database.pool, listener });
+  metrics.process.measure({ pool: overrides.pool ?? database.pool, listener });
   const deps: ApiDeps = {
     pool: overrides.pool ?? database.pool,
     listener,

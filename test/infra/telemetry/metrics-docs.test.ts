@@ -16,9 +16,9 @@ const metricSchema = z.array(
 const idle = { totalCount: 0, idleCount: 0, waitingCount: 0 };
 
 const api = new ApiMetrics();
-api.measure({ pool: idle, listener: { connected: false } });
+api.process.measure({ pool: idle, listener: { connected: false } });
 const worker = new WorkerMetrics();
-worker.measure({ pool: idle, listener: { connected: false } });
+worker.process.measure({ pool: idle, listener: { connected: false } });
 
 function own(registry: Registry) {
   return metricSchema.parse(registry.getMetricsAsArray()).filter(({ name }) => name.startsWith('agentrun_'));
