@@ -68,6 +68,13 @@ export const requestFailureKinds = {
     cure: 'Stop the work of this attempt; nothing that it sends is taken.',
     retryable: false,
   },
+  'cursor-ahead': {
+    status: 409,
+    meaning:
+      'The cursor is beyond the last event of this stream: it belongs to another one, or to another installation.',
+    cure: 'Read the stream anew without a cursor.',
+    retryable: false,
+  },
   'session-busy': {
     status: 409,
     meaning: 'The session has an active turn, and the request is only for one without.',

@@ -44,7 +44,9 @@ export interface RouteContract<
   readonly bodyKind: 'none' | 'ignored' | 'json' | 'ndjson';
   /** An absent body counts as `{}` (contract.md 1.5). */
   readonly body: Body;
-  /** Shape of the envelope's `data`. */
+  /** `event-stream`: server-sent events without an end of their own, instead of one envelope. */
+  readonly answers: 'envelope' | 'event-stream';
+  /** Shape of the envelope's `data`, or of each frame of the stream. */
   readonly data: Data;
   readonly idempotency: Idempotency;
   /** Failure kinds of this route beyond those that follow from its shape; {@link failuresOf} answers all. */
@@ -68,6 +70,7 @@ interface RouteSpec<
   readonly query?: Query;
   readonly body?: Body;
   readonly bodyKind?: 'ndjson';
+  readonly answers?: 'event-stream';
   readonly data: Data;
   readonly idempotency?: Exclude<Idempotency, 'safe'>;
   readonly failures?: readonly RequestFailureKind[];
@@ -89,6 +92,7 @@ export function routeContract(spec: RouteSpec<z.ZodType, z.ZodType, z.ZodType, z
     query: spec.query ?? noFields,
     body: spec.body ?? ignored,
     bodyKind: reads ? 'none' : (spec.bodyKind ?? (spec.body === undefined ? 'ignored' : 'json')),
+    answers: spec.answers ?? 'envelope',
     idempotency: reads ? 'safe' : (spec.idempotency ?? 'natural'),
     failures: spec.failures ?? [],
     statuses: spec.statuses ?? [200],

@@ -5,8 +5,17 @@ import type { Pool } from './pool.js';
 /**
  * `agentrun_run`: anything about the run changed, key is the run id. `agentrun_attempt`: command, claim, outcome, cancel or finish, key is the run id;
  * for the supervising activity and the runner's wait for commands, which must not be woken by every event. `agentrun_runner`: hand-over or close, key is the job name.
+ * `agentrun_session`: a turn of the session has begun, or it was archived, taken back or deleted; key is the session id. `agentrun_delta`: pieces of text of a run,
+ * key is the run id. `agentrun_webhook`: something is to be delivered, key is `due`.
  */
-export const channels = ['agentrun_run', 'agentrun_attempt', 'agentrun_runner'] as const;
+export const channels = [
+  'agentrun_run',
+  'agentrun_attempt',
+  'agentrun_runner',
+  'agentrun_session',
+  'agentrun_delta',
+  'agentrun_webhook',
+] as const;
 export type Channel = (typeof channels)[number];
 
 const attemptsPerFlush = 4;
