@@ -4,11 +4,17 @@ import type { RetryFacts } from '../domain/retry-decision.js';
 import type { SendDecision } from '../domain/send-plan.js';
 import type { SupervisionVerdict } from '../domain/supervision.js';
 import type { AfterAttempt, EndedAttempt, ParkLook } from '../store/attempt-ends.js';
+import type { MonthEnd, TrimmedDefault } from '../store/event-retention.js';
 import type { SessionGeneration } from '../store/idle-session.js';
 import type { CancelledTask, FollowedTask, TaskMessage } from '../store/queue-task-steps.js';
 import type { BegunRemoval, ExpiredSession, ExpiredSessions } from '../store/session-storage.js';
 import type { FinishedTurn, OpenedTurn, TurnEnd, WrittenAttempt } from '../store/turn-steps.js';
-import type { CancelAnswer, CancelRequest, CollectedSession } from '../workflows/messages.js';
+import type {
+  CancelAnswer,
+  CancelRequest,
+  CollectedSession,
+  WebhookDeliveryInput,
+} from '../workflows/messages.js';
 
 // What workflows ask for, by kind: how each is retried stands in workflows/activity-proxies.ts.
 
@@ -62,10 +68,30 @@ export interface StorageActivities {
   collectSession(session: ExpiredSession): Promise<CollectedSession>;
 }
 
+/** The log's partitions and what is kept of it; each is idempotent. How long events are kept is a setting of the worker that carries it out. */
+export interface RetentionActivities {
+  /** Makes the partitions of the coming months; answers those made. */
+  makeEventPartitions(): Promise<readonly string[]>;
+  /** `retentionDays` null: everything is kept for ever, and no month is to be looked at. */
+  listPastEventMonths(): Promise<{ retentionDays: number | null; months: readonly string[] }>;
+  /** Drops a month all of whose runs ended long enough ago. */
+  dropEventMonth(input: { month: string }): Promise<MonthEnd>;
+  /** Deletes old events that never got a partition of their own. */
+  trimDefaultEvents(): Promise<TrimmedDefault>;
+}
+
 /** Watching a runner until its attempt is over. */
 export interface SuperviseActivities {
   /** `launcher`: of the attempt as its workflow knows it; it is told when the records say another. Left out in histories of 0.2.0. */
   superviseRunner(input: { runId: string; epoch: number; launcher?: Launcher }): Promise<SupervisedAttempt>;
+}
+
+/** Posting to webhooks. */
+export interface WebhookActivities {
+  /** One POST and its record; fails when another try is to follow. `skipped`: somebody has ended or deleted it. */
+  deliverWebhook(input: WebhookDeliveryInput): Promise<{ readonly state: 'delivered' | 'dead' | 'skipped' }>;
+  /** Gives up what has not ended: its last try has left no word. */
+  buryWebhook(input: WebhookDeliveryInput): Promise<void>;
 }
 
 /** Bounded: texts of the agent are cut off, the whole ones are in Postgres. */

@@ -25,6 +25,8 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
     notifier.notify('agentrun_run', runId);
     notifier.notify('agentrun_attempt', runId);
   };
+  // Whether anybody is to be told is not known here; the look is one small query.
+  const wakeWebhooks = () => notifier.notify('agentrun_webhook', 'due');
   const wakeRunner = (attempt: PreparedAttempt | null) => {
     if (attempt?.reused === true) notifier.notify('agentrun_runner', attempt.jobName);
   };
@@ -38,6 +40,7 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
       const accepted = await acceptMessage(pool, settings, commandId);
       wakeRunner(accepted.attempt);
       for (const runId of accepted.touchedRunIds) wakeRun(runId);
+      if (accepted.begunIn !== null) notifier.notify('agentrun_session', accepted.begunIn);
       return accepted.decision;
     }),
     adoptLauncher: final('adoptLauncher', async ({ runId }) => {
@@ -49,6 +52,7 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
       const turn = await nextTurn(pool, settings, sessionId);
       if (turn === null) return null;
       wakeRunner(turn.attempt);
+      if (turn.attempt !== null) notifier.notify('agentrun_session', sessionId);
       return { runId: turn.runId, launcher: turn.launcher, traceparent: turn.traceparent };
     }),
     openTurn: final('openTurn', ({ runId }) => openTurn(pool, settings, runId)),
@@ -72,6 +76,7 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
     finishTurn: final('finishTurn', async ({ runId, end }) => {
       const finished = await finishTurn(pool, runId, end);
       wakeRun(runId);
+      wakeWebhooks();
       return finished;
     }),
     requestCancel: final('requestCancel', async ({ runId, reason, deadlineMs }) => {
@@ -82,14 +87,24 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
     dispatchTask: final('dispatchTask', ({ taskId }) =>
       dispatchTask(pool, taskId, queueTaskWorkflowId(taskId)),
     ),
-    followTask: final('followTask', ({ taskId }) => followTask(pool, taskId)),
-    cancelTask: final('cancelTask', ({ taskId, reason }) => cancelTask(pool, taskId, reason)),
+    followTask: final('followTask', async ({ taskId }) => {
+      const task = await followTask(pool, taskId);
+      if (task.terminal) wakeWebhooks();
+      return task;
+    }),
+    cancelTask: final('cancelTask', async ({ taskId, reason }) => {
+      const task = await cancelTask(pool, taskId, reason);
+      if (task.terminal) wakeWebhooks();
+      return task;
+    }),
     beginEviction: final('beginEviction', async ({ sessionId, onlyIfExpired }) =>
       wakeRunners(await beginEviction(pool, sessionId, { onlyIfExpired })),
     ),
-    beginDeletion: final('beginDeletion', async ({ sessionId }) =>
-      wakeRunners(await beginDeletion(pool, sessionId)),
-    ),
+    beginDeletion: final('beginDeletion', async ({ sessionId }) => {
+      const removal = wakeRunners(await beginDeletion(pool, sessionId));
+      notifier.notify('agentrun_session', sessionId);
+      return removal;
+    }),
   };
 }
 

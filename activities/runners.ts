@@ -28,10 +28,11 @@ import {
   workflowTypes,
 } from '../workflows/messages.js';
 import type { RunnerActivities } from './index.js';
+import { keepWhatWasLeft } from './left-events.js';
 import { areStillWanted, requireFiles } from './session-files.js';
 
-/** How long a runner that is to go may take to end by itself. */
-const stopGraceMs = 5_000;
+/** How long a runner that is to go may take to end by itself: longer than its own limits for that (runner/supervisor/stop-limits.ts). */
+export const stopGraceMs = 10_000;
 const heartbeatMs = 5_000;
 
 export interface RunnerDependencies {
@@ -55,6 +56,7 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
 
   async function stop(jobName: string): Promise<void> {
     await heartbeating(`ending ${jobName}`, () => launcher.stop(jobName, stopGraceMs));
+    await heartbeating(`keeping what ${jobName} left`, () => keepWhatWasLeft(pool, storage, jobName));
     await markRunnerGone(pool, jobName);
   }
 

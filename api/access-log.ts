@@ -4,6 +4,7 @@ import type { RequestTrace } from './trace.js';
 /** What runners send again and again while a turn goes on. */
 const runnerTraffic: ReadonlySet<string | undefined> = new Set([
   'ingestEvents',
+  'sendDeltas',
   'renewLease',
   'renewRunnerLease',
   'acknowledgeCommand',

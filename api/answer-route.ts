@@ -11,7 +11,8 @@ import { toAgentRunError } from './errors.js';
 import { readJsonBody } from './json-body.js';
 import type { LongPollLimit } from './long-poll-limit.js';
 import { operationSpans } from './operation-spans.js';
-import type { Route } from './route.js';
+import type { EnvelopeRoute, Route } from './route.js';
+import type { StreamServer } from './streams/serve-stream.js';
 import type { RequestFacts, RequestTrace } from './trace.js';
 import { parsePart } from './validation.js';
 
@@ -21,17 +22,21 @@ interface AnsweredRequest {
   readonly trace: RequestTrace;
   readonly audits: Audit;
   readonly polls: LongPollLimit;
+  readonly streams: StreamServer;
 }
 
 /** One request to one route: who calls, what is asked, the answer in its envelope. */
 export async function answerRoute(
   deps: ApiDeps,
   route: Route,
-  { request, response, trace, audits, polls }: AnsweredRequest,
+  { request, response, trace, audits, polls, streams }: AnsweredRequest,
 ): Promise<void> {
   const { contract } = route;
   const gone = new AbortController();
-  response.once('close', () => gone.abort());
+  // Not of every answer that went out whole: an abort makes an error with its stack.
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort();
+  });
   Object.assign(trace.facts, { operationId: route.operationId, route: contract.path });
   await traced(deps, route, trace, async () => {
     // Before the body is read (contract.md 1.2).
@@ -61,10 +66,17 @@ export async function answerRoute(
         },
       };
       await audit.begin(asked.body);
+      if (route.answers === 'event-stream') {
+        const { operationId } = route;
+        const answer = await listed(deps, route, () => route.answer(asked));
+        await streams.serve({ operationId, contract, caller, request, response }, answer);
+        return { status, query: asked.query, data: undefined };
+      }
       const closed = polls.open(caller, asked);
       let data: unknown;
       try {
-        data = await (deps.checkAnswers === true ? checked(route, asked) : route.answer(asked));
+        data = await listed(deps, route, () => route.answer(asked));
+        if (deps.checkAnswers === true) checkData(route, data);
       } finally {
         closed();
       }
@@ -129,24 +141,26 @@ async function traced(
   });
 }
 
-/** In tests: an answer that does not fit its schema, or a failure that the route does not list, is a defect. */
-async function checked(route: Route, asked: Parameters<Route['answer']>[0]): Promise<unknown> {
-  let data: unknown;
+/** In tests: a failure that the route does not list is a defect. */
+async function listed<Answer>(deps: ApiDeps, route: Route, answer: () => Promise<Answer>): Promise<Answer> {
   try {
-    data = await route.answer(asked);
+    return await answer();
   } catch (error) {
     const { failureKind } = toAgentRunError(error);
-    if (failuresOf(route.contract).has(failureKind)) throw error;
+    if (deps.checkAnswers !== true || failuresOf(route.contract).has(failureKind)) throw error;
     throw new Error(`${route.operationId} answers ${failureKind}, which its contract does not list`, {
       cause: error,
     });
   }
+}
+
+/** In tests: an answer that does not fit its schema is a defect. */
+function checkData(route: EnvelopeRoute, data: unknown): void {
   // What goes over the wire: without fields that are undefined.
   const sent: unknown = JSON.parse(JSON.stringify(data));
   if (!isDeepStrictEqual(JSON.parse(JSON.stringify(route.contract.data.parse(sent))), sent)) {
     throw new Error(`${route.operationId} answers fields that its contract does not list`);
   }
-  return data;
 }
 
 /** @throws AgentRunError `schema-invalid` for a key that is blank or too long. */

@@ -13,6 +13,7 @@ import { otherMethods } from './allowed-methods.js';
 import { answerRoute } from './answer-route.js';
 import { Audit } from './audit.js';
 import { requireLocalHost } from './auth-headers.js';
+import { allowOrigins } from './cors.js';
 import type { ApiDeps } from './deps.js';
 import { registerDocs } from './docs.js';
 import { writeError } from './envelope.js';
@@ -22,6 +23,7 @@ import { prefixLayer } from './prefix-layer.js';
 import { proxyHint } from './proxy-hint.js';
 import type { Route } from './route.js';
 import { routeTable } from './routes/index.js';
+import { StreamServer } from './streams/serve-stream.js';
 import { type RequestTrace, startRequestTrace } from './trace.js';
 
 const traces = new AsyncLocalStorage<RequestTrace>();
@@ -47,8 +49,9 @@ export function createApp(deps: ApiDeps): Express {
       },
     }),
   );
+  app.use(allowOrigins(deps.corsOrigins ?? []));
   app.use(decodable, localWhereOpen(deps), proxyHint(deps));
-  const perApp = { audits: new Audit(deps), polls: new LongPollLimit() };
+  const perApp = { audits: new Audit(deps), polls: new LongPollLimit(), streams: new StreamServer(deps) };
   for (const [path, routes] of byPath(routeTable(deps))) register(app, path, routes, { deps, ...perApp });
   registerDocs(app, deps);
   app.use((request) => {
@@ -113,7 +116,7 @@ function register(
   app: Express,
   path: string,
   routes: readonly Route[],
-  { deps, ...perApp }: { deps: ApiDeps; audits: Audit; polls: LongPollLimit },
+  { deps, ...perApp }: { deps: ApiDeps; audits: Audit; polls: LongPollLimit; streams: StreamServer },
 ): void {
   const registered = app.route(path);
   for (const route of routes) {

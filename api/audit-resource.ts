@@ -18,6 +18,8 @@ const kinds: Readonly<Record<string, string>> = {
   runnerId: 'runner',
   requestId: 'request',
   taskId: 'queue-task',
+  webhookId: 'webhook',
+  deliveryId: 'webhook-delivery',
 };
 
 /** Kinds of what a route without an id creates, by its path's last word. */
@@ -26,6 +28,7 @@ const kindsByCollection: Readonly<Record<string, string>> = {
   runs: 'run',
   tasks: 'queue-task',
   register: 'runner',
+  webhooks: 'webhook',
 };
 
 /** What the last id of the path names: of `/runs/:runId/commands` the run. The values may be anything that was sent. */

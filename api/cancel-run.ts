@@ -71,5 +71,6 @@ async function request(deps: ApiDeps, runId: string, order: CancelOrder): Promis
   }
   deps.notifier.notify('agentrun_run', runId);
   deps.notifier.notify('agentrun_attempt', runId);
+  if (answer === 'no-workflow') deps.notifier.notify('agentrun_webhook', 'due');
   return requested;
 }

@@ -7,6 +7,7 @@ import { isLookedAt, settingsToCheck } from '../infra/config/settings-to-check.j
 import { addressCheck } from '../infra/doctor/address-check.js';
 import { printResults, runChecks, settingsLines, wrongSettings } from '../infra/doctor/run-checks.js';
 import { runnerKeysCheck } from '../infra/doctor/runner-keys-check.js';
+import { webhookKeyCheck } from '../infra/doctor/webhook-key-check.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing } from '../infra/telemetry/tracing.js';
 import { temporalChecks } from '../infra/temporal/checks.js';
@@ -15,6 +16,7 @@ import { databaseChecks } from '../store/database-checks.js';
 import { Installation } from '../store/installation.js';
 import { migrationsDirectory } from '../store/migrate.js';
 import { createPool } from '../store/pool.js';
+import { keysInUse } from '../store/webhooks.js';
 
 /** `--check`: looks at what the API needs with the API's own settings, prints a JSON line for each and answers the exit code. */
 export async function checkApi(): Promise<number> {
@@ -42,6 +44,7 @@ async function look(config: ApiConfig, problems: readonly ConfigurationProblem[]
         ...databaseChecks(pool, migrationsDirectory(packageRoot())),
         ...temporalChecks(temporal.client, config.temporal.address),
         runnerKeysCheck(config.runnerKeysFile),
+        webhookKeyCheck(config.webhooks.keyFile, () => keysInUse(pool)),
         addressCheck({ name: 'internal URL', base: config.internalBase, installationId }),
         ...(publicBase === undefined
           ? []

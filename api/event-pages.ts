@@ -5,11 +5,11 @@ import { readEvents } from '../store/events.js';
 import type { ApiDeps } from './deps.js';
 import { longPoll } from './long-poll.js';
 
-/** A page of a run's events; with `waitMs` as soon as there is one after `afterSeq`, or nothing will follow. */
+/** A page of a run's events, or of those of its transcript; with `waitMs` as soon as there is one after `afterSeq`, or nothing will follow. */
 export function eventPage(
   deps: ApiDeps,
   runId: string,
-  page: z.output<typeof eventPageQuery>,
+  page: z.output<typeof eventPageQuery> & { readonly transcript?: boolean },
   signal: AbortSignal,
 ): Promise<EventPage> {
   return longPoll(deps, {

@@ -90,11 +90,13 @@ function mediaTypeOf(header: string | undefined): MIMEType | undefined {
 /** @throws AgentRunError `schema-invalid` for bytes that are no UTF-8: what they mean is not guessed. */
 export function decodeUtf8(bytes: Uint8Array, part: string): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return utf8.decode(bytes);
   } catch {
     throw wrong(part, 'expected UTF-8', 'bytes that are no UTF-8');
   }
 }
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
 
 /**
  * Parses one JSON text.

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readApiConfig } from '../infra/config/api-config.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
 import { startWarnings } from '../infra/config/start-warnings.js';
@@ -9,6 +10,7 @@ import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../infra/telemetry/tracing.js';
 import { connectTemporal, type TemporalConnection } from '../infra/temporal/client.js';
 import { RunnerTokens } from '../infra/tokens/runner-tokens.js';
+import { readWebhookKey } from '../infra/webhooks/webhook-key.js';
 import { Listener } from '../store/listener.js';
 import { Notifier } from '../store/notifier.js';
 import { createPool } from '../store/pool.js';
@@ -42,6 +44,7 @@ async function main(): Promise<void> {
     },
   });
   const runnerTokens = await readRunnerKeys(config.runnerKeysFile);
+  const webhookKey = readWebhookKey(config.webhooks.keyFile, (key) => redactor.add(key));
   const metrics = new ApiMetrics();
   const onFailure = metrics.process.onTelemetryFailure;
   const tracing = startTracing({ serviceName: 'agentrun-api', otlpEndpoint: config.otlpEndpoint, onFailure });
@@ -53,6 +56,7 @@ async function main(): Promise<void> {
   });
   const listener = new Listener(config.databaseUrl, logger);
   const notifier = new Notifier(pool, logger);
+  const leaving = new AbortController();
   const stopping = new AbortController();
   const app = createApp({
     pool,
@@ -76,6 +80,10 @@ async function main(): Promise<void> {
     sourceCommit: config.sourceCommit,
     pathPrefix: config.pathPrefix,
     publicUrl: config.publicUrl,
+    webhooks: { key: webhookKey, allowedHosts: config.webhooks.allowedHosts },
+    corsOrigins: config.corsOrigins,
+    streamLimits: config.streams,
+    leaving: leaving.signal,
     stopping: stopping.signal,
   });
   metrics.process.measure({ pool, listener });
@@ -89,7 +97,9 @@ async function main(): Promise<void> {
   );
 
   const signal = await stopSignal();
-  logger.info({ signal }, 'stopping');
+  logger.info({ signal, delayMs: config.shutdownDelayMs }, 'stopping');
+  leaving.abort();
+  await sleep(config.shutdownDelayMs);
   stopping.abort();
   await serving.close(drainMs);
   await scraped?.close(metricsDrainMs);

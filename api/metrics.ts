@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram } from 'prom-client';
 import type { IngestAnswer } from '../contract/ingest.js';
 import type { OperationId } from '../contract/routes/index.js';
 import { createProcessMetrics, type ProcessMetrics } from '../infra/telemetry/metrics.js';
+import { StreamMetrics } from './streams/stream-metrics.js';
 
 /** Why a token was refused: the codes of `unauthorized`, and `forbidden`. Any other word counts as `other`. */
 const authReasons = [
@@ -34,6 +35,7 @@ export interface AnsweredRequest {
  */
 export class ApiMetrics {
   readonly process: ProcessMetrics = createProcessMetrics();
+  readonly streams = new StreamMetrics(this.process);
   readonly #requests = new Counter({
     name: 'agentrun_http_requests_total',
     help: 'Answered requests by operation id (none: no route), method and HTTP status.',

@@ -1,9 +1,10 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
-import type { RouteContract } from '../contract/route-contract.js';
+import type { AnswerKind, RouteContract } from '../contract/route-contract.js';
 import type { OperationId } from '../contract/routes/index.js';
 import { routes } from '../contract/routes/index.js';
 import type { Caller } from './auth.js';
+import type { StreamAnswer } from './streams/stream-source.js';
 import type { RequestTrace } from './trace.js';
 import { parsePart } from './validation.js';
 
@@ -32,39 +33,70 @@ export interface RawRequest extends Omit<RouteRequest<unknown, unknown, unknown>
   readonly body: unknown;
 }
 
-/** A row of the route table: a contract and what answers it. */
-export interface Route {
+interface RouteOf<Answers extends AnswerKind, Answer> {
+  readonly answers: Answers;
   readonly operationId: OperationId;
   readonly contract: RouteContract;
-  answer(request: RawRequest): Promise<unknown>;
+  answer(request: RawRequest): Promise<Answer>;
 }
+export type EnvelopeRoute = RouteOf<'envelope', unknown>;
+export type StreamRoute = RouteOf<'event-stream', StreamAnswer>;
+/** A row of the route table: a contract and what answers it. */
+export type Route = EnvelopeRoute | StreamRoute;
 
 type Contracts = typeof routes;
-type HandlerOf<Contract> =
-  Contract extends RouteContract<infer Params, infer Query, infer Body, infer Data>
-    ? (
-        request: RouteRequest<z.output<Params>, z.output<Query>, z.output<Body>>,
-      ) => Promise<z.output<Data>> | z.output<Data>
+type IdsOf<Answers extends AnswerKind> = {
+  [Id in OperationId]: Contracts[Id]['answers'] extends Answers ? Id : never;
+}[OperationId];
+type RequestOf<Contract> =
+  Contract extends RouteContract<infer Params, infer Query, infer Body>
+    ? RouteRequest<z.output<Params>, z.output<Query>, z.output<Body>>
     : never;
+type DataOf<Contract extends RouteContract> = z.output<Contract['data']>;
 
 /** Handlers by operation id: their types are those of the contract. */
-export type Handlers = { readonly [Id in OperationId]: HandlerOf<Contracts[Id]> };
+export type Handlers = {
+  readonly [Id in IdsOf<'envelope'>]: (
+    request: RequestOf<Contracts[Id]>,
+  ) => Promise<DataOf<Contracts[Id]>> | DataOf<Contracts[Id]>;
+};
 
 /** Makes the row of one route. Complaints come in the order path, query, body. */
-export function implement<Id extends OperationId>(operationId: Id, handle: Handlers[Id]): Route;
+export function implement<Id extends IdsOf<'envelope'>>(operationId: Id, handle: Handlers[Id]): EnvelopeRoute;
 export function implement(
   operationId: OperationId,
   handle: (request: RouteRequest<unknown, unknown, unknown>) => unknown,
-): Route {
+): EnvelopeRoute {
   const contract: RouteContract = routes[operationId];
   return {
+    answers: 'envelope',
     operationId,
     contract,
-    async answer(request) {
-      const params = parsePart(contract.params, request.params, 'path');
-      const query = parsePart(contract.query, request.query, 'query');
-      const body = parsePart(contract.body, request.body ?? {}, 'body');
-      return handle({ ...request, params, query, body });
-    },
+    answer: async (request) => handle(parsed(contract, request)),
   };
+}
+
+/** As {@link implement}, for a route that answers a stream. */
+export function implementStream<Id extends IdsOf<'event-stream'>>(
+  operationId: Id,
+  handle: (request: RequestOf<Contracts[Id]>) => Promise<StreamAnswer>,
+): StreamRoute;
+export function implementStream(
+  operationId: OperationId,
+  handle: (request: RouteRequest<unknown, unknown, unknown>) => Promise<StreamAnswer>,
+): StreamRoute {
+  const contract: RouteContract = routes[operationId];
+  return {
+    answers: 'event-stream',
+    operationId,
+    contract,
+    answer: async (request) => handle(parsed(contract, request)),
+  };
+}
+
+function parsed(contract: RouteContract, request: RawRequest): RouteRequest<unknown, unknown, unknown> {
+  const params = parsePart(contract.params, request.params, 'path');
+  const query = parsePart(contract.query, request.query, 'query');
+  const body = parsePart(contract.body, request.body ?? {}, 'body');
+  return { ...request, params, query, body };
 }

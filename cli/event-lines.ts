@@ -1,9 +1,10 @@
 import { styleText } from 'node:util';
 import type { RunEvent } from '../contract/events.js';
 import { requestedEventLines, resolvedEventLines } from './request-lines.js';
-import { escapeText, oneLine } from './terminal-text.js';
+import { escapeText, oneLine, withoutColours } from './terminal-text.js';
 
 const outputLines = 12;
+const longestOutputLine = 300;
 
 /**
  * How `watch` shows an event: a line or a few; an empty list for what only machines need. With the session's id a request of the agent comes with
@@ -24,11 +25,18 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
     case 'plan':
       return labelled('plan', text(payload.text), 'gray');
     case 'command_execution':
-      return commandLines(event);
+      return payload.status === 'inProgress' ? commandHead(event) : commandEnd(event);
     case 'file_change':
       return fileLines(event);
     case 'tool_call':
-      return labelled('tool', `${line(payload.tool)} ${line(payload.status)}`, 'yellow');
+      return labelled(
+        'tool',
+        [payload.server, payload.tool, payload.status]
+          .map(line)
+          .filter((word) => word !== '')
+          .join(' '),
+        'yellow',
+      );
     case 'steer_delivery':
       return [styleText('cyan', `  steer ${line(payload.delivery)}`)];
     case 'error':
@@ -48,10 +56,20 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
       return resolvedEventLines(payload);
     case 'backend_status':
       return statusLines(event);
+    case 'event_truncated':
+      return [
+        marker(
+          `an event was too large to be kept: ${line(payload.originalType)}, ${count(payload.bytes)} bytes`,
+        ),
+      ];
+    case 'events_lost':
+      return [
+        marker(
+          `${count(payload.count)} events were lost, from ${line(payload.from)} to ${line(payload.to)}${bracketed(line(payload.reason))}`,
+        ),
+      ];
     case 'budget':
     case 'diff':
-    case 'event_truncated':
-    case 'events_lost':
     case 'storage':
     case 'timeout_warning':
     case 'usage':
@@ -59,40 +77,81 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
   }
 }
 
+/** Something is missing here, and this is what is known of it. */
+export const marker = (what: string): string => styleText('red', `! ${what}`);
+
 const colours = ['cyan', 'green', 'gray', 'yellow', 'red'] as const;
 type Colour = (typeof colours)[number];
 
 function labelled(label: string, body: string, colour: Colour): string[] {
   const [first = '', ...rest] = body.split('\n');
-  return [`${styleText(colour, `${label}>`)} ${first}`, ...rest.map((line) => `  ${line}`)];
+  return [
+    `${styleText(colour, `${label}>`)} ${first}`,
+    ...rest.map((line) => (line === '' ? '' : `  ${line}`)),
+  ];
 }
 
-function commandLines(event: RunEvent): string[] {
-  const { payload } = event;
-  if (payload.status === 'inProgress') {
-    const [first = '', ...rest] = text(payload.command).split('\n');
-    return [`$ ${first}`, ...rest.map((more) => `  ${more}`)].map((shown) => styleText('yellow', shown));
-  }
-  const lines = text(payload.output)
+/** `$ command`, as it begins. */
+export function commandHead({ payload }: RunEvent): string[] {
+  const [first = '', ...rest] = text(payload.command).split('\n');
+  return [`$ ${first}`, ...rest.map((more) => `  ${more}`)].map((shown) => styleText('yellow', shown));
+}
+
+/** What a command left: the end of its output, how it ended if not well, how long it took if a person noticed. */
+function commandEnd({ payload }: RunEvent): string[] {
+  const lines = printed(payload.output)
     .trimEnd()
     .split('\n')
-    .filter((line) => line !== '');
-  const shown = lines.slice(-outputLines).map((line) => styleText('gray', `  ${line}`));
+    .filter((one) => one !== '');
+  const shown = lines.slice(-outputLines).map((one) => styleText('gray', `  ${shortened(one)}`));
   const cut =
     lines.length > outputLines ? [styleText('gray', `  … ${lines.length - outputLines} lines more`)] : [];
-  const exitCode = payload.exitCode;
-  const failed =
-    typeof exitCode === 'number' && exitCode !== 0 ? [styleText('red', `  exit code ${exitCode}`)] : [];
-  return [...cut, ...shown, ...failed];
+  const { exitCode, status, durationMs } = payload;
+  const bad =
+    typeof exitCode === 'number' && exitCode !== 0
+      ? `exit code ${exitCode}`
+      : status === 'declined' || (status === 'failed' && exitCode !== 0)
+        ? status
+        : '';
+  const took = typeof durationMs === 'number' && durationMs > 1_000 ? duration(durationMs) : '';
+  const end = [bad, took].filter((word) => word !== '').join(', ');
+  return [...cut, ...shown, ...(end === '' ? [] : [styleText(bad === '' ? 'gray' : 'red', `  ${end}`)])];
 }
 
-function fileLines(event: RunEvent): string[] {
-  const { changes, status } = event.payload;
+function fileLines({ payload }: RunEvent): string[] {
+  const { changes, status } = payload;
   if (status === 'inProgress' || !Array.isArray(changes)) return [];
+  const bad = status === 'completed' ? '' : bracketed(line(status));
   return changes.map((change) => {
     const fields = typeof change === 'object' && change !== null && !Array.isArray(change) ? change : {};
-    return styleText('yellow', `± ${line(fields.kind)} ${line(fields.path)}`);
+    const counts = changeCounts(line(fields.kind), text(fields.diff));
+    return styleText('yellow', `± ${line(fields.path)}${bracketed(counts)}${bad}`);
   });
+}
+
+/** `+2 −1`. Agents show a file that is new or deleted by its text alone. */
+function changeCounts(kind: string, diff: string): string {
+  const lines = diff.replace(/\n$/, '').split('\n');
+  const firstHunk = lines.findIndex((one) => one.startsWith('@@'));
+  const counted = (sign: string, whole: string) =>
+    firstHunk === -1
+      ? Number(kind === whole && diff !== '') * lines.length
+      : lines.slice(firstHunk).filter((one) => one.startsWith(sign)).length;
+  const [added, removed] = [counted('+', 'add'), counted('-', 'delete')];
+  return [kind === 'update' ? '' : kind, added === 0 ? '' : `+${added}`, removed === 0 ? '' : `−${removed}`]
+    .filter((word) => word !== '')
+    .join(' ');
+}
+
+const bracketed = (words: string) => (words === '' ? '' : ` (${words})`);
+
+/** How long something took, for a person. */
+export function duration(ms: number): string {
+  const seconds = Math.round(ms / 1_000);
+  if (ms < 10_000) return `${(ms / 1_000).toFixed(1)} s`;
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return `${Math.floor(seconds / 3_600)} h ${Math.floor((seconds % 3_600) / 60)} min`;
 }
 
 /** What a person who watches wants to know of the way of the turn; the rest is for machines. */
@@ -137,3 +196,15 @@ function text(value: unknown): string {
 function line(value: unknown): string {
   return typeof value === 'string' ? oneLine(value) : '';
 }
+
+function count(value: unknown): string {
+  return typeof value === 'number' ? value.toLocaleString('en') : 'some';
+}
+
+/** The output of a program: its colours are left out, they are not for here. */
+function printed(value: unknown): string {
+  return typeof value === 'string' ? escapeText(withoutColours(value)) : '';
+}
+
+const shortened = (one: string) =>
+  one.length > longestOutputLine ? `${one.slice(0, longestOutputLine)}…` : one;

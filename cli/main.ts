@@ -2,12 +2,16 @@
 import { Command } from 'commander';
 import { addCancelCommand } from './commands/cancel.js';
 import { addDoctorCommand } from './commands/doctor.js';
+import { addFeedCommand } from './commands/feed.js';
 import { addListCommands } from './commands/lists.js';
+import { addOutputCommand } from './commands/output.js';
 import { addQueueCommands } from './commands/queue.js';
 import { addRequestCommands } from './commands/requests.js';
 import { runCommand } from './commands/run-command.js';
 import { addSessionCommands } from './commands/sessions.js';
 import { addShowCommand } from './commands/show.js';
+import { addWatchCommand } from './commands/watch.js';
+import { addWebhookCommands } from './commands/webhooks.js';
 import { runDemo } from './demo/run-demo.js';
 import { runUp } from './up.js';
 
@@ -39,11 +43,15 @@ program
   );
 
 addSessionCommands(program, runCommand);
+addWatchCommand(program, runCommand);
+addOutputCommand(program, runCommand);
+addFeedCommand(program, runCommand);
 addListCommands(program, runCommand);
 addRequestCommands(program, runCommand);
 addCancelCommand(program, runCommand);
 addQueueCommands(program, runCommand);
 addShowCommand(program, runCommand);
+addWebhookCommands(program, runCommand);
 addDoctorCommand(program, runCommand);
 
 await program.parseAsync();

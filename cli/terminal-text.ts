@@ -4,6 +4,9 @@ const startOfSequence = String.fromCodePoint(0x1b);
 /** What `styleText` writes for the colours that we use: text that was escaped before has none. */
 const colours = new RegExp(`(${startOfSequence}\\[(?:3[0-79]|9[0-7])m)`);
 
+/** Colours and other attributes, of any program. */
+const attributes = new RegExp(`${startOfSequence}\\[[0-9;:]*m`, 'g');
+
 const escaped = (character: string) => `\\u${(character.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`;
 
 /**
@@ -17,6 +20,11 @@ export function escapeText(text: string): string {
 /** The same as one line. */
 export function oneLine(text: string): string {
   return escapeText(text).replaceAll('\n', '\\n');
+}
+
+/** What a program has printed, without its colours. It is to be escaped all the same. */
+export function withoutColours(text: string): string {
+  return text.replace(attributes, '');
 }
 
 /** Text with our colours in it: whatever else controls the terminal is escaped. */

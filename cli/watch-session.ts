@@ -1,122 +1,208 @@
-import { type ApiClient, errorText, isRetryable, noRetry, pause } from '../client/index.js';
-import type { EventPage, RunEvent } from '../contract/events.js';
+import {
+  type ApiClient,
+  ApiError,
+  type DeliveredFrame,
+  errorText,
+  isRetryable,
+  noRetry,
+} from '../client/index.js';
+import type { RunEvent } from '../contract/events.js';
 import { routes } from '../contract/routes/index.js';
+import { type SessionCursor, type SessionStreamFrame, sessionCursorSchema } from '../contract/streams.js';
+import { paced, within } from './paced.js';
+import { cursorText, isAfter, type WatchPlace } from './watch-cursor.js';
 
-/** Where a watcher is: the run, and the last seq of it that was shown. */
-export interface WatchCursor {
-  readonly runId: string;
-  readonly seq: number;
-}
+/** What a watcher gets of a session's stream. */
+export type WatchFrame = DeliveredFrame<SessionStreamFrame>;
 
 export interface WatchOptions {
   readonly client: ApiClient;
   readonly sessionId: string;
   /** Exclusive; null: from the beginning of the active or last turn. */
-  readonly from: WatchCursor | null;
-  /** Go on when a turn has ended, and wait for the next. */
+  readonly from: WatchPlace | null;
+  /** Go on when the last turn has ended, and wait for the next. */
   readonly follow: boolean;
   readonly signal: AbortSignal;
-  /** Called once per page with its events, in order; the cursor is where to go on from afterwards. */
-  readonly onEvents: (events: readonly RunEvent[], cursor: WatchCursor) => void;
+  /** Called with frames in order; those that come quickly come together. */
+  readonly onFrames: (frames: readonly WatchFrame[]) => void;
+  /** What comes within so many milliseconds of the last call waits for the next; default 0: each frame by itself. */
+  readonly paceMs?: number;
   /** Called once when the API does not answer, with the reason, and once with null when it is back. */
   readonly onWaiting?: (reason: string | null) => void;
 }
 
-const pageLimit = 500;
-const waitMs = 25_000;
-const idlePollMs = 1_000;
-/** A turn that begins in this instant is on the next page. */
-const againMs = 50;
+/** How often it is looked whether a turn that waits was cancelled: at first, and at most. */
+const looksMs = { first: 250, most: 5_000 };
+const lookAfterMs = (looks: number) =>
+  looks === 0 ? 0 : Math.min(looksMs.most, looksMs.first * 2 ** Math.min(looks - 1, 10));
 
 /**
- * Shows a session's events by long poll, turn after turn (contract.md 3.5). An API that is away is waited for: the cursor loses nothing.
+ * Shows a session's events live by its stream, turn after turn. An API that is away is waited for: the cursor loses nothing. Without `follow` it
+ * ends when the last turn has ended and none waits; in any case with the session.
  *
  * @returns the last turn's terminal status, or null when none was seen.
+ * @throws ApiError the session, or the run of `from`, is not there; the cursor is ahead of the stream.
  */
 export async function watchSession(options: WatchOptions): Promise<string | null> {
-  let cursor = options.from;
-  let status: string | null = null;
-  while (!options.signal.aborted) {
-    const page = await readPage(options, cursor);
-    if (page === undefined) break;
-    const last = page.items.at(-1);
-    if (last !== undefined) {
-      cursor = { runId: last.runId, seq: last.seq };
-      options.onEvents(page.items, cursor);
-      if (last.type === 'terminal_status') status = terminalStatusOf(last);
-    }
-    if (page.items.length > 0 && page.hasMore) continue;
-    if (page.runId !== null && !page.terminal) continue;
-    if (options.signal.aborted) break;
-    if (page.nextRunId !== null) {
-      cursor = { runId: page.nextRunId, seq: 0 };
-      continue;
-    }
-    const next = await afterLastTurn(options, page.runId);
-    if (next === 'ended') return status;
-    await pause(next === 'again' ? againMs : idlePollMs, options.signal);
-  }
-  return status;
-}
-
-async function readPage(options: WatchOptions, cursor: WatchCursor | null): Promise<EventPage | undefined> {
-  for (let waiting = false; ; ) {
-    try {
-      const page = await options.client.call(
-        routes.getSessionTrace,
-        {
-          params: { sessionId: options.sessionId },
-          query: {
-            afterSeq: cursor?.seq ?? 0,
-            limit: pageLimit,
-            waitMs,
-            ...(cursor === null ? {} : { runId: cursor.runId }),
-          },
-        },
-        {
-          timeoutMs: waitMs + 10_000,
-          signal: options.signal,
-          // This loop repeats, for as long as the watcher is left alone.
-          retry: noRetry,
-        },
-      );
-      if (waiting) options.onWaiting?.(null);
-      return page;
-    } catch (error) {
-      if (options.signal.aborted) return undefined;
-      // A watcher outlives a restart of the API; a refusal, or an answer of another version, is final.
-      if (!isRetryable(error)) throw error;
-      if (!waiting) options.onWaiting?.(errorText(error));
-      waiting = true;
-      await pause(idlePollMs, options.signal);
-      if (options.signal.aborted) return undefined;
-    }
-  }
-}
-
-/** After the last turn that has begun: look again at once, wait for another one, or the end of the watch. */
-async function afterLastTurn(
-  options: WatchOptions,
-  endedRunId: string | null,
-): Promise<'again' | 'wait' | 'ended'> {
+  const start = await startOf(options);
+  if (start === undefined) return null;
+  const reader = new SessionReader(options, start);
+  const stop = new AbortController();
+  const stream = options.client.stream(
+    routes.streamSession,
+    { params: { sessionId: options.sessionId }, after: cursorText(start.cursor) },
+    {
+      signal: AbortSignal.any([options.signal, stop.signal]),
+      budget: 'unlimited',
+      onState: (state) => reader.waits(state.kind === 'waiting' ? errorText(state.error) : null),
+    },
+  );
+  const groups = paced(stream, options.paceMs ?? 0);
+  let next = groups.next();
   try {
-    const session = await options.client.call(
-      routes.getSession,
-      { params: { sessionId: options.sessionId } },
-      { signal: options.signal },
+    for (let looks = 0; ; ) {
+      const arrived = reader.rests ? await within(next, lookAfterMs(looks), options.signal) : await next;
+      if (arrived === 'late') {
+        if (await isOver(options, reader)) break;
+        looks += 1;
+        continue;
+      }
+      if (arrived.done === true) break;
+      looks = 0;
+      reader.take(arrived.value);
+      next = groups.next();
+    }
+  } finally {
+    stop.abort();
+    // It was not read to its end; what it was about to say does not matter any more.
+    await next.catch(() => undefined);
+    await stream.return();
+  }
+  return reader.status ?? (await statusOfHidden(options, start));
+}
+
+/** Where to begin; `hiddenUntil`: a run that waits behind other turns, which are not shown. */
+interface Start {
+  readonly cursor: SessionCursor;
+  readonly hiddenUntil: string | null;
+}
+
+/** What was read, and what of it is shown. */
+class SessionReader {
+  readonly #options: WatchOptions;
+  #hiddenUntil: string | null;
+  #place: SessionCursor;
+  #last: RunEvent | undefined;
+  #caughtUp = false;
+  #waiting = false;
+  /** How the last turn ended that was shown. */
+  status: string | null = null;
+
+  constructor(options: WatchOptions, start: Start) {
+    this.#options = options;
+    this.#place = start.cursor;
+    this.#hiddenUntil = start.hiddenUntil;
+  }
+
+  /** The last event that was read, shown or not. */
+  get place(): SessionCursor {
+    return this.#place;
+  }
+
+  /** Everything stored was read, and no turn is seen to go on: the moment to look whether another one comes. */
+  get rests(): boolean {
+    return (
+      !this.#options.follow &&
+      this.#caughtUp &&
+      (this.#last === undefined || this.#last.type === 'terminal_status')
     );
-    // Begun since the page was read.
-    if ((session.activeRunId ?? session.lastRunId) !== endedRunId) return 'again';
-    if (session.active || session.queuedTurns > 0) return 'wait';
+  }
+
+  waits(reason: string | null): void {
+    if (this.#waiting !== (reason !== null)) this.#options.onWaiting?.(reason);
+    this.#waiting = reason !== null;
+  }
+
+  take(frames: readonly WatchFrame[]): void {
+    const shown = frames.filter((frame) => this.#read(frame));
+    if (shown.length > 0) this.#options.onFrames(shown);
+  }
+
+  /** Whether it is shown. */
+  #read(frame: WatchFrame): boolean {
+    if (frame.frame === 'caught-up') this.#caughtUp = true;
+    if (frame.frame === 'event') {
+      const { id, data } = frame;
+      this.#place = sessionCursorSchema.parse(id);
+      this.#last = data;
+      if (data.runId === this.#hiddenUntil) this.#hiddenUntil = null;
+      if (this.#hiddenUntil === null && data.type === 'terminal_status') this.status = statusOf(data);
+    }
+    return this.#hiddenUntil === null || frame.frame === 'stream-end';
+  }
+}
+
+/** undefined: aborted. */
+async function startOf({ client, sessionId, from, signal }: WatchOptions): Promise<Start | undefined> {
+  try {
+    if (from !== null && 'turn' in from) return { cursor: from, hiddenUntil: null };
+    if (from !== null) {
+      const { runId } = from;
+      const run = await client.call(routes.getRun, { params: { runId } }, { signal });
+      if (run.sessionId !== sessionId) {
+        const message = `run ${runId} is not one of session ${sessionId}`;
+        throw new ApiError({ status: 404, failureKind: 'not-found', message });
+      }
+      if (run.sessionTurn !== null)
+        return { cursor: { turn: run.sessionTurn, seq: from.seq }, hiddenUntil: null };
+    }
+    const { turns } = await client.call(routes.getSession, { params: { sessionId } }, { signal });
+    return { cursor: { turn: turns, seq: 0 }, hiddenUntil: from?.runId ?? null };
   } catch (error) {
-    if (options.signal.aborted) return 'ended';
-    if (isRetryable(error)) return 'wait';
+    if (signal.aborted) return undefined;
     throw error;
   }
-  return options.follow ? 'wait' : 'ended';
 }
 
-function terminalStatusOf(event: RunEvent): string | null {
+/** Whether the last turn has been read to its end and none waits behind it. */
+async function isOver(
+  { client, sessionId, signal }: WatchOptions,
+  { place }: SessionReader,
+): Promise<boolean> {
+  const how = { signal, retry: noRetry };
+  try {
+    const session = await client.call(routes.getSession, { params: { sessionId } }, how);
+    if (session.active || session.queuedTurns > 0) return false;
+    if (session.lastRunId === null) return true;
+    if (isAfter({ turn: session.turns, seq: 0 }, place)) return false;
+    const rest = await client.call(
+      routes.getSessionTrace,
+      {
+        params: { sessionId },
+        query: { runId: session.lastRunId, afterSeq: place.seq, limit: 1 },
+      },
+      how,
+    );
+    return rest.terminal && rest.items.length === 0;
+  } catch (error) {
+    if (signal.aborted) return true;
+    // The stream waits for the API too, and knows when the session is gone.
+    if (isRetryable(error)) return false;
+    throw error;
+  }
+}
+
+/** A run that was cancelled while it waited had no turn. */
+async function statusOfHidden(
+  { client, signal }: WatchOptions,
+  { hiddenUntil }: Start,
+): Promise<string | null> {
+  if (hiddenUntil === null || signal.aborted) return null;
+  const run = await client.call(routes.getRun, { params: { runId: hiddenUntil } }, { signal });
+  return run.terminalStatus;
+}
+
+function statusOf(event: RunEvent): string | null {
   const status = event.payload.terminalStatus;
   return typeof status === 'string' ? status : null;
 }

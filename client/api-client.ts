@@ -1,9 +1,16 @@
 import type { z } from 'zod';
-import { ApiError, ConnectionError } from './api-errors.js';
+import { ApiError } from './api-errors.js';
 import { noRetry, quickRetry, type RetryPolicy } from './backoff.js';
-import { readEnvelope } from './envelope.js';
+import { fitting, noConnection, readAnswer } from './read-answer.js';
 import { type QueryValue, requestUrl } from './request-url.js';
 import { type ClientLog, withRetry } from './retry.js';
+import {
+  type DeliveredFrame,
+  openStream,
+  type StreamFrame,
+  type StreamOptions,
+  type StreamPlace,
+} from './stream/open-stream.js';
 
 export interface ApiClientOptions {
   /** Base address of the API; a path in it is kept. */
@@ -70,10 +77,20 @@ export interface ClientRoute {
 type Fields<Schema extends z.ZodType> =
   z.input<Schema> extends Readonly<Record<string, never>> ? never : keyof z.input<Schema> & string;
 
-/** What a call of a route needs: its path parameters, its query, and its body, which may be left out where the route takes an empty one. */
-export type CallInput<Route extends ClientRoute> = ([Fields<Route['params']>] extends [never]
+/** A route whose answer is a stream of frames. */
+export interface StreamRoute extends ClientRoute {
+  readonly data: z.ZodType<StreamFrame>;
+}
+
+type ParamsInput<Route extends ClientRoute> = [Fields<Route['params']>] extends [never]
   ? { readonly params?: undefined }
-  : { readonly params: Readonly<Record<Fields<Route['params']>, string>> }) &
+  : { readonly params: Readonly<Record<Fields<Route['params']>, string>> };
+
+/** What a stream needs: its path parameters, and where to begin. */
+export type StreamInput<Route extends StreamRoute> = ParamsInput<Route> & StreamPlace;
+
+/** What a call of a route needs: its path parameters, its query, and its body, which may be left out where the route takes an empty one. */
+export type CallInput<Route extends ClientRoute> = ParamsInput<Route> &
   ([Fields<Route['query']>] extends [never]
     ? { readonly query?: undefined }
     : { readonly query?: { readonly [Name in Fields<Route['query']>]?: QueryValue } }) &
@@ -100,6 +117,20 @@ export interface ApiClient {
     input: CallInput<Route>,
     options?: CallOptions,
   ): Promise<z.output<Route['data']>>;
+
+  /**
+   * Reads a stream of the contract until its end: frames `event`, `delta`, `caught-up` (once per connection), `gap` and at last `stream-end`. What breaks is
+   * connected anew from the last event on, so that each event comes once. Nothing is sent before the first frame is asked for. Leaving the loop closes it;
+   * a loop that waits is ended by `how.signal`, without an error.
+   *
+   * @throws StreamExhausted the budget of `how` is used up; ApiError a refusal that stays, such as 404, or 401 with a token that was read anew;
+   * ConnectionError `invalid-answer`; TypeError a path parameter or cursor that cannot be sent.
+   */
+  stream<Route extends StreamRoute>(
+    route: Route,
+    input: StreamInput<Route>,
+    how?: StreamOptions,
+  ): AsyncGenerator<DeliveredFrame<z.output<Route['data']>>, void, undefined>;
 }
 
 const defaultTimeoutMs = 15_000;
@@ -116,7 +147,7 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
     number: number,
   ): Promise<z.output<Schema>> {
     const { method, url, route, body } = call;
-    const authorization = `Bearer ${options.token()}`;
+    const authorization = bearer(options.token());
     let response: Response;
     let text: string;
     try {
@@ -134,14 +165,11 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
       });
       text = await response.text();
     } catch (error) {
-      throw new ConnectionError('network', `${route}: no connection to the API`, {
-        // What fetch says itself is always the same.
-        cause: error instanceof Error && error.cause instanceof Error ? error.cause : error,
-      });
+      throw noConnection(route, error);
     }
     const { status } = response;
     if (!response.ok) options.onRefused?.({ method, path: pathOf(url), status, attempt: number });
-    return readAnswer(schema, response, text, route);
+    return readAnswer(schema, { response, text, route });
   }
 
   return {
@@ -168,55 +196,53 @@ export function createApiClient(options: ApiClientOptions): ApiClient {
         (signal, number) => attempt(schema, call, how.headers, signal, number),
       );
     },
+
+    stream<Route extends StreamRoute>(
+      contract: Route,
+      input: StreamInput<Route>,
+      how: StreamOptions = {},
+    ): AsyncGenerator<DeliveredFrame<z.output<Route['data']>>, void, undefined> {
+      const { params = {}, ...place }: AnyInput & StreamPlace = input;
+      const schema: Route['data'] = contract.data;
+      const segments = segmentsOf(contract.path, params);
+      const path = pathOf(requestUrl(options.baseUrl, segments));
+      const route = `GET ${path}`;
+      return openStream<z.output<Route['data']>>(
+        {
+          route,
+          request: ({ after, start }) => ({
+            route,
+            url: requestUrl(options.baseUrl, segments, { start }),
+            headers: {
+              accept: 'text/event-stream',
+              // Not used again afterwards: a stream that is told to go elsewhere would come back to where it was. Browsers leave this header out.
+              connection: 'close',
+              authorization: bearer(options.token()),
+              ...(after === undefined ? {} : { 'last-event-id': after }),
+            },
+            fetch: send,
+          }),
+          parse: (frame) => fitting(schema, frame, `${route}: a frame`),
+          log: options.log,
+          onRefused: (status, attempt) => options.onRefused?.({ method: 'GET', path, status, attempt }),
+        },
+        place,
+        how,
+      );
+    },
   };
 }
 
-function readAnswer<Schema extends z.ZodType>(
-  schema: Schema,
-  response: Response,
-  text: string,
-  route: string,
-): z.output<Schema> {
-  const envelope = readEnvelope(text);
-  if (envelope === undefined) {
-    if (response.ok)
-      throw new ConnectionError('invalid-answer', `${route}: the answer is not an AgentRun envelope`);
-    throw new ApiError({
-      status: response.status,
-      failureKind: `http-${response.status}`,
-      message: `${route}: HTTP ${response.status}`,
-      retryAfterSeconds: retryAfterSeconds(response),
-    });
-  }
-  if (!envelope.ok) {
-    throw new ApiError({
-      status: response.status,
-      failureKind: envelope.failureKind,
-      message: envelope.message,
-      details: envelope.details,
-      retryAfterSeconds: retryAfterSeconds(response),
-    });
-  }
-  const data = schema.safeParse(envelope.data);
-  if (data.success) return data.data;
-  const paths = data.error.issues
-    .slice(0, 5)
-    .map((issue) => `${issue.path.join('.') || '(root)'}: ${issue.message}`);
-  throw new ConnectionError(
-    'invalid-answer',
-    `${route}: the answer does not fit the contract (${paths.join('; ')})`,
-  );
+/** fetch would quote a token that no header can carry. */
+function bearer(token: string): string {
+  if (/[^\x21-\x7e]/.test(token.trim()))
+    throw new TypeError('the token has characters that no header can carry');
+  return `Bearer ${token}`;
 }
 
 function encodeBody(body: unknown): RawBody | undefined {
   if (body === undefined) return undefined;
   return body instanceof RawBody ? body : RawBody.json(body);
-}
-
-function retryAfterSeconds(response: Response): number | undefined {
-  const header = response.headers.get('retry-after');
-  if (header === null || !/^\d{1,6}$/.test(header.trim())) return undefined;
-  return Number(header);
 }
 
 /** The segments of `/api/v1/runs/:runId` with the values of its parameters. */

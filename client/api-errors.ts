@@ -34,6 +34,22 @@ export class ConnectionError extends Error {
   }
 }
 
+/** The server reported, in the stream, that it cannot go on with it. */
+export class StreamError extends Error {
+  override readonly name = 'StreamError';
+  readonly failureKind: string;
+
+  constructor(failureKind: string, message: string) {
+    super(message);
+    this.failureKind = failureKind;
+  }
+}
+
+/** A stream was connected anew as often as its budget allows; `cause` is what went wrong last. */
+export class StreamExhausted extends Error {
+  override readonly name = 'StreamExhausted';
+}
+
 const connectionCodes: ReadonlySet<unknown> = new Set([
   'ECONNREFUSED',
   'ECONNRESET',

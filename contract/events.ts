@@ -61,9 +61,19 @@ export const producedEventSchema = z
   .meta({ id: 'ProducedEvent', description: 'An event as its runner sends it.' });
 export type ProducedEvent = z.infer<typeof producedEventSchema>;
 
+/** Events that do not exist any more: retention takes the oldest first, so a log has one gap at most, at its beginning. */
+export const eventGapSchema = z
+  .object({
+    from: z.number().int().positive(),
+    to: z.number().int().positive(),
+    reason: z.literal('retention'),
+  })
+  .meta({ id: 'EventGap', description: 'Events `from` to `to` do not exist any more.' });
+export type EventGap = z.infer<typeof eventGapSchema>;
+
 /**
- * A page of events: `lastSeq` is the highest stored seq of the run, `terminal` says that no event will follow, `nextRunId` is the run of the session's
- * next turn, if it has begun.
+ * A page of events: `lastSeq` is the highest seq that the run ever had, `terminal` says that no event will follow, `nextRunId` is the run of the session's
+ * next turn, if it has begun. `gap` is what is missing before the first event of the page; servers of before do not say it.
  */
 export const eventPageSchema = z
   .object({
@@ -73,13 +83,24 @@ export const eventPageSchema = z
     hasMore: z.boolean(),
     terminal: z.boolean(),
     nextRunId: z.string().nullable(),
+    gap: eventGapSchema.nullable().optional(),
   })
   .meta({
     id: 'EventPage',
     description:
-      '`lastSeq` is the highest stored seq of the run; `terminal`: no event will follow; `nextRunId`: the run of the next turn of the session, if it has begun.',
+      '`lastSeq` is the highest stored seq of the run; `terminal`: no event will follow; `nextRunId`: the run of the next turn of the session, if it has begun; `gap`: what is missing before the first event of the page.',
   });
 export type EventPage = z.infer<typeof eventPageSchema>;
+
+/** A page of the transcript of a run: only what has ended and reads as text, each with its plain rendering, which is bounded. */
+export const outputPageSchema = eventPageSchema
+  .extend({ items: z.array(runEventSchema.extend({ text: z.string() })) })
+  .meta({
+    id: 'OutputPage',
+    description:
+      'As a page of events, of those that read as text; a command comes when it has ended. `text` is plain, without colours, and bounded.',
+  });
+export type OutputPage = z.infer<typeof outputPageSchema>;
 
 // Payload shapes of the transcript events. Readers upsert by `itemId`: a later event of the same item replaces it.
 

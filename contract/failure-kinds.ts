@@ -51,7 +51,8 @@ export const requestFailureKinds = {
   },
   'request-timeout': {
     status: 408,
-    meaning: 'The request did not arrive whole in time; nothing of it was done.',
+    meaning:
+      'The request did not arrive whole in time; nothing of it was done, but of an ingest the lines before `error.details.lastAcceptedSeq` are stored.',
     cure: 'Send it again on a connection that is fast enough.',
     retryable: true,
   },

@@ -12,6 +12,8 @@ export const idPrefixes = {
   event: 'evt',
   agentRequest: 'req',
   auditEntry: 'aud',
+  webhook: 'whk',
+  webhookDelivery: 'dlv',
 } as const;
 
 export type IdPrefix = (typeof idPrefixes)[keyof typeof idPrefixes];
@@ -48,6 +50,8 @@ export const runnerJobIdSchema = generatedId(idPrefixes.runnerJob);
 export const runnerIdSchema = generatedId(idPrefixes.runner);
 export const queueTaskIdSchema = generatedId(idPrefixes.queueTask);
 export const agentRequestIdSchema = generatedId(idPrefixes.agentRequest);
+export const webhookIdSchema = generatedId(idPrefixes.webhook);
+export const webhookDeliveryIdSchema = generatedId(idPrefixes.webhookDelivery);
 
 const crockford = '0123456789abcdefghjkmnpqrstvwxyz';
 
@@ -57,12 +61,14 @@ const crockford = '0123456789abcdefghjkmnpqrstvwxyz';
  */
 export function encodeId(prefix: IdPrefix, uuidBytes: Uint8Array): string {
   if (uuidBytes.length !== 16) throw new RangeError(`a UUID has 16 bytes, not ${uuidBytes.length}`);
-  let value = 0n;
-  for (const byte of uuidBytes) value = (value << 8n) | BigInt(byte);
   let text = '';
-  for (let index = 0; index < 26; index += 1) {
-    text = crockford.charAt(Number(value & 31n)) + text;
-    value >>= 5n;
+  // Of the 130 bits of 26 characters the first two are 0.
+  let waiting = 0;
+  let bits = 2;
+  for (const byte of uuidBytes) {
+    waiting = (waiting << 8) | byte;
+    for (bits += 8; bits >= 5; bits -= 5) text += crockford.charAt((waiting >> (bits - 5)) & 31);
+    waiting &= 31;
   }
   return `${prefix}_${text}`;
 }

@@ -24,12 +24,16 @@ export const ignored = z.unknown();
 /** No path parameters, no query. */
 export const noFields = z.object({});
 
+/** `event-stream`: server-sent events without an end of their own, instead of one envelope. */
+export type AnswerKind = 'envelope' | 'event-stream';
+
 /** All that is public about one route: the one source of validation, types, OpenAPI and the typed client. */
 export interface RouteContract<
   Params extends z.ZodType = z.ZodType,
   Query extends z.ZodType = z.ZodType,
   Body extends z.ZodType = z.ZodType,
   Data extends z.ZodType = z.ZodType,
+  Answers extends AnswerKind = AnswerKind,
 > {
   readonly method: RouteMethod;
   /** Express path, such as `/api/v1/runs/:runId`. */
@@ -44,8 +48,7 @@ export interface RouteContract<
   readonly bodyKind: 'none' | 'ignored' | 'json' | 'ndjson';
   /** An absent body counts as `{}` (contract.md 1.5). */
   readonly body: Body;
-  /** `event-stream`: server-sent events without an end of their own, instead of one envelope. */
-  readonly answers: 'envelope' | 'event-stream';
+  readonly answers: Answers;
   /** Shape of the envelope's `data`, or of each frame of the stream. */
   readonly data: Data;
   readonly idempotency: Idempotency;
@@ -60,6 +63,7 @@ interface RouteSpec<
   Query extends z.ZodType,
   Body extends z.ZodType,
   Data extends z.ZodType,
+  Answers extends AnswerKind,
 > {
   readonly method: RouteMethod;
   readonly path: string;
@@ -70,7 +74,7 @@ interface RouteSpec<
   readonly query?: Query;
   readonly body?: Body;
   readonly bodyKind?: 'ndjson';
-  readonly answers?: 'event-stream';
+  readonly answers?: Answers;
   readonly data: Data;
   readonly idempotency?: Exclude<Idempotency, 'safe'>;
   readonly failures?: readonly RequestFailureKind[];
@@ -83,8 +87,11 @@ export function routeContract<
   Params extends z.ZodType = typeof noFields,
   Query extends z.ZodType = typeof noFields,
   Body extends z.ZodType = typeof ignored,
->(spec: RouteSpec<Params, Query, Body, Data>): RouteContract<Params, Query, Body, Data>;
-export function routeContract(spec: RouteSpec<z.ZodType, z.ZodType, z.ZodType, z.ZodType>): RouteContract {
+  Answers extends AnswerKind = 'envelope',
+>(spec: RouteSpec<Params, Query, Body, Data, Answers>): RouteContract<Params, Query, Body, Data, Answers>;
+export function routeContract(
+  spec: RouteSpec<z.ZodType, z.ZodType, z.ZodType, z.ZodType, AnswerKind>,
+): RouteContract {
   const reads = spec.method === 'get';
   return {
     ...spec,

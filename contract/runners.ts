@@ -174,6 +174,8 @@ export const leaseAnswerSchema = z
     runToken: z.string(),
     runTokenExpiresAt: z.string(),
     nextHeartbeatMs: z.number().int(),
+    /** Somebody reads the stream of the run: live text is wanted. */
+    watched: z.boolean().default(false),
   })
   .meta({ id: 'RenewedLease' });
 
@@ -192,7 +194,7 @@ export const runnerLeaseAnswerSchema = z
 
 /**
  * Answer of `GET /api/v1/runs/:runId/commands?afterSeq=&waitMs=`. With `waitMs` it is a long poll that ends when a command with a higher seq
- * exists, a cancel is requested, or the run stops being open.
+ * exists, a cancel is requested, or the run stops being open; for a runner that says `watched` also when that is not so any more.
  */
 export const commandPageSchema = z
   .object({
@@ -202,6 +204,8 @@ export const commandPageSchema = z
     /** Milliseconds from the cancel request in which the runner is to end by itself, if the caller gave a deadline. */
     cancelDeadlineMs: z.number().int().nullable().default(null),
     open: z.boolean(),
+    /** Somebody reads the stream of the run: live text is wanted. */
+    watched: z.boolean().default(false),
   })
   .meta({ id: 'CommandPage' });
 

@@ -82,13 +82,17 @@ const framesOf = <Event extends z.ZodType, Cursor extends z.ZodType>(event: Even
   ]);
 
 /** Frames of `GET /api/v1/runs/:runId/stream`; the id of an event is its seq. */
-export const runStreamFrameSchema = framesOf(runEventSchema, z.number().int().nonnegative());
+export const runStreamFrameSchema = framesOf(runEventSchema, z.number().int().nonnegative()).meta({
+  id: 'RunStreamFrame',
+});
 export type RunStreamFrame = z.infer<typeof runStreamFrameSchema>;
 
 /** Frames of `GET /api/v1/sessions/:sessionId/stream`; the id of an event is `<turn>.<seq>`. */
-export const sessionStreamFrameSchema = framesOf(runEventSchema, z.string());
+export const sessionStreamFrameSchema = framesOf(runEventSchema, z.string()).meta({
+  id: 'SessionStreamFrame',
+});
 export type SessionStreamFrame = z.infer<typeof sessionStreamFrameSchema>;
 
 /** Frames of `GET /api/v1/feed`; ids are opaque. It has no `stream-end` and no `delta`. */
-export const feedFrameSchema = framesOf(feedEventSchema, z.string());
+export const feedFrameSchema = framesOf(feedEventSchema, z.string()).meta({ id: 'FeedFrame' });
 export type FeedFrame = z.infer<typeof feedFrameSchema>;

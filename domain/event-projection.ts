@@ -75,14 +75,27 @@ export function projectionChange(epoch: number, events: readonly PlacedEvent[]):
     firstOutputSeq: null,
     lastDisconnect: null,
   };
-  for (const { seq, eventId, event } of events) {
+  const placeOf = ({ seq, event: { at } }: PlacedEvent): JsonObject => ({
+    seq,
+    epoch,
+    ...(at === undefined ? {} : { at }),
+  });
+  // Of the activities of a batch one is shown, so only one is put into words.
+  const active = events.findLast(({ event: { type } }) => activities[type] !== undefined);
+  if (active !== undefined) {
+    const { type, payload } = active.event;
+    const itemId = textOf(payload.itemId);
+    change.lastActivity = {
+      ...placeOf(active),
+      eventId: active.eventId,
+      type,
+      itemId,
+      ...activities[type]?.(payload),
+    };
+  }
+  for (const placed of events) {
+    const { seq, event } = placed;
     const { type, payload } = event;
-    const place: JsonObject = { seq, epoch, ...(event.at === undefined ? {} : { at: event.at }) };
-    const activity = activities[type]?.(payload);
-    if (activity !== undefined) {
-      const itemId = textOf(payload.itemId);
-      change.lastActivity = { ...place, eventId, type, itemId, ...activity };
-    }
     // A diff is made of the workspace at the end of a turn too: it says nothing of the model.
     if (type !== 'diff' && progressOf({ type, payload }).isOutput) {
       change.firstOutputSeq ??= seq;
@@ -95,10 +108,10 @@ export function projectionChange(epoch: number, events: readonly PlacedEvent[]):
       if (payload.source === 'agent') change.agentUsage = addUsage(null, payload);
     }
     if (type === 'error' && typeof payload.willRetry === 'boolean') {
-      change.lastError = { ...place, willRetry: payload.willRetry, ...errorWords(payload) };
+      change.lastError = { ...placeOf(placed), willRetry: payload.willRetry, ...errorWords(payload) };
       change.recoveredSeq = null;
     }
-    if (saysDisconnected(type, payload)) change.lastDisconnect = place;
+    if (saysDisconnected(type, payload)) change.lastDisconnect = placeOf(placed);
   }
   return Object.values(change).every((part) => part === null) ? null : change;
 }

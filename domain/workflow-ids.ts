@@ -6,6 +6,12 @@ export const sessionStorageWorkflowId = (sessionId: string) => `sessionStorage/$
 /** Cycles over all tenants and over one are different ones: whoever joins a cycle that runs is told its report. */
 export const storageGcWorkflowId = (tenantId: string | null) =>
   tenantId === null ? 'storageGc' : `storageGc/${tenantId}`;
+/** Each redelivery is a generation of its own. */
+export const webhookDeliveryWorkflowId = (deliveryId: string, generation: number) =>
+  `webhook/${deliveryId}/${generation}`;
+
+/** What a Schedule starts; Temporal appends the time. */
+export const maintenanceWorkflowId = (name: string) => `maintenance/${name}`;
 
 /** Workflow tasks, launching and short activities. */
 export const mainTaskQueue = 'agentrun';
@@ -13,6 +19,8 @@ export const mainTaskQueue = 'agentrun';
 export const superviseTaskQueue = 'supervise';
 /** Measuring and removing the files and rows of sessions: few slots, so that they never take those of launches. */
 export const storageTaskQueue = 'storage';
+/** Posting to webhooks: receivers that hang take no slots of anything else. */
+export const webhookTaskQueue = 'webhooks';
 
 /** Typed search attributes, all of type Keyword (architecture.md 4.2). */
 export const searchAttributeNames = {

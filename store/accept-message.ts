@@ -64,7 +64,8 @@ export async function acceptMessage(
     const message = parsed.success ? parsed.data : undefined;
     if (message === undefined)
       return store(tx, commandId, refuse('infra-failed', 'the stored message cannot be read'));
-    if (message.decision !== null) return { decision: message.decision, touchedRunIds: [], attempt: null };
+    if (message.decision !== null)
+      return { decision: message.decision, touchedRunIds: [], begunIn: null, attempt: null };
     return store(tx, commandId, await decide(tx, settings, message));
   });
 }
@@ -84,10 +85,11 @@ async function store(
   return accepted;
 }
 
-/** The decision, and whom to wake after the commit: runs that changed, and the runner of an attempt that was prepared. */
+/** The decision, and whom to wake after the commit: runs that changed, the session whose next turn began, and the runner of an attempt that was prepared. */
 export interface AcceptedMessage {
   readonly decision: SendDecision;
   readonly touchedRunIds: readonly string[];
+  readonly begunIn: string | null;
   readonly attempt: PreparedAttempt | null;
 }
 
@@ -130,6 +132,7 @@ async function decideAnswer(
   return {
     decision: { decision: 'answer', runId, commandId, requestId },
     touchedRunIds: [runId],
+    begunIn: null,
     attempt: null,
   };
 }
@@ -154,6 +157,7 @@ async function decideMessage(
       return {
         decision: { decision: 'steer', runId: verdict.runId, commandId: message.command_id },
         touchedRunIds: [verdict.runId],
+        begunIn: null,
         attempt: null,
       };
     }
@@ -181,6 +185,7 @@ async function decideMessage(
           ...(interrupted === undefined ? {} : { interrupts: interrupted }),
         },
         touchedRunIds: interrupted === undefined ? [runId] : [runId, interrupted],
+        begunIn: attempt === null ? null : message.session_id,
         attempt,
       };
     }
@@ -287,6 +292,7 @@ const unknownSession = (message: StoredMessage) =>
 const refuse = (failureKind: string, message: string): AcceptedMessage => ({
   decision: { decision: 'refused', failureKind, message },
   touchedRunIds: [],
+  begunIn: null,
   attempt: null,
 });
 

@@ -7,6 +7,7 @@ import { type Pool, type Queryable, type Transaction, withTransaction } from './
 import { commandColumns, parseCommand, runnerCommandColumns } from './records.js';
 import { lockRunForRunner, type RunnerIdentity, requireCurrent } from './runner-identity.js';
 import { storableJson } from './storable-json.js';
+import { watchedSql } from './watchers.js';
 
 /** @throws AgentRunError `not-found`, also for a command of another tenant. */
 export async function getCommand(
@@ -77,6 +78,7 @@ const pageRowSchema = z.object({
   cancelDeadlineMs: z.number().nullable(),
   open: z.boolean(),
   currentEpoch: z.number(),
+  watched: z.boolean(),
 });
 
 /**
@@ -95,10 +97,12 @@ export async function readCommandPage(
   cancelDeadlineMs: number | null;
   open: boolean;
   currentEpoch: number;
+  watched: boolean;
 }> {
   const found = await db.query(
     `select cancel_requested_at is not null as "cancelRequested", cancel_reason as "cancelReason",
        cancel_deadline_ms as "cancelDeadlineMs", is_open and terminal_status is null as open, current_epoch as "currentEpoch",
+       ${watchedSql('r.run_id')} as watched,
        coalesce((
          select jsonb_agg(to_jsonb(p) order by p.seq) from (
            select ${columnsFor(page)} from commands c

@@ -61,9 +61,15 @@ async function deleteRunStep(pool: Pool, runId: string): Promise<DeletionStep> {
       'attempts',
       'events',
       'quarantined_events',
+      'event_deltas',
+      'run_watchers',
       'runs',
     ])
       await tx.query(`delete from ${table} where run_id = $1`, [runId]);
+    // What is not delivered yet is still said; the worker forgets it a while after its end.
+    await tx.query(`delete from webhook_deliveries where run_id = $1 and state in ('delivered', 'dead')`, [
+      runId,
+    ]);
   });
   return 'more';
 }

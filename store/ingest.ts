@@ -1,25 +1,20 @@
+import pg from 'pg';
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
 import type { ProducedEvent } from '../contract/events.js';
-import type { IngestAnswer, IngestLine } from '../contract/ingest.js';
-import { keptEvent } from '../domain/runner-evidence.js';
-import { noteProgress } from './attempt-progress.js';
+import type { IngestAnswer, IngestConflict } from '../contract/ingest.js';
+import { appendBatch, type ReceivedLine } from './append-batch.js';
 import { deliveriesIn, recordDeliveries, threadIdIn } from './deliveries.js';
-import { insertEvents } from './event-rows.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
-import { quarantineLines } from './quarantine.js';
+import { type LateReason, quarantineLines } from './quarantine.js';
 import { recordRequestChanges, recordTold, requestChangesIn } from './request-events.js';
 import { lockRunForRunner, type RunnerIdentity } from './runner-identity.js';
 
-const logRowSchema = z.object({
-  last_seq: z.number(),
-  log_epoch: z.number(),
-  last_producer_seq: z.number(),
-  current_epoch: z.number(),
-  terminal: z.boolean(),
-  mine: z.boolean(),
-});
-type LogRow = z.infer<typeof logRowSchema>;
+/** What a runner sends in one request; `finalSeq` of its completion line, null without one. */
+export interface IngestBatch {
+  readonly lines: readonly ReceivedLine[];
+  readonly finalSeq: number | null;
+}
 
 /**
  * How a batch ended. `refusal` is thrown by the caller after the commit, because what was accepted or quarantined before it stays.
@@ -36,58 +31,119 @@ export interface IngestResult {
  * the accepted is a duplicate, a gap ends the batch with `conflict`. A fenced or late batch goes to quarantine and answers `fenced` or
  * `conflict` (architecture.md 5). Every answer and every error carries `lastAcceptedSeq`. No lines: a probe that changes nothing.
  *
- * Locks in the order run, log: the run only when a line says that a command was delivered, a thread opened, or the agent asks something.
+ * Nearly every batch is the one that is expected and is stored by one statement. What that does not take is looked at under the lock of the log's row.
  */
-export async function ingest(
-  pool: Pool,
-  runner: RunnerIdentity,
-  lines: readonly IngestLine[],
-): Promise<IngestResult> {
-  return withTransaction(pool, async (tx) => {
-    const told = sideEffectsOf(lines.map((line) => line.event));
-    if (told !== null)
-      await tx.query('select 1 from runs where run_id = $1 for no key update', [runner.runId]);
-    const log = await lockLog(tx, runner);
-    const accepted = log.log_epoch === runner.epoch ? log.last_producer_seq : 0;
-    if (log.terminal || log.current_epoch !== runner.epoch || !log.mine) {
-      if (log.mine) await recordTold(tx, runner.runId, told?.requests?.resolved ?? []);
-      return quarantine(tx, runner, lines, log, accepted);
-    }
-    const sorted = sortLines(lines, accepted);
-    if (sorted.fresh.length > 0 && !(await takeSequence(tx, runner, sorted.fresh))) {
-      return quarantine(tx, runner, lines, await lockLog(tx, runner), accepted);
-    }
-    // Also for lines that were stored before: what the thread's id says does not change.
-    if (told !== null && told.threadId !== null) {
-      await tx.query('update runs set thread_id = $2 where run_id = $1', [runner.runId, told.threadId]);
-    }
-    if (sorted.fresh.length > 0) await store(tx, runner, log, sorted.fresh);
-    const answer: IngestAnswer = {
-      accepted: sorted.fresh.length,
-      duplicate: sorted.duplicate,
-      lastAcceptedSeq: accepted + sorted.fresh.length,
-    };
-    const refusal =
-      sorted.gapAt === null
-        ? null
-        : new AgentRunError(
-            'conflict',
-            `sequence ${sorted.gapAt} after ${answer.lastAcceptedSeq}: events are missing in between`,
-            {
-              details: { ...answer },
-            },
-          );
-    return { answer, refusal, quarantined: 0 };
-  });
+export async function ingest(pool: Pool, runner: RunnerIdentity, batch: IngestBatch): Promise<IngestResult> {
+  try {
+    return await ingestOnce(pool, runner, batch);
+  } catch (error) {
+    if (!isDataException(error)) throw error;
+    // JSON may say a number that a double has no trouble with and Postgres has: then what was read of it is stored, not its text.
+    return ingestOnce(pool, runner, { ...batch, lines: batch.lines.map(({ json: _, ...line }) => line) });
+  }
 }
+
+async function ingestOnce(pool: Pool, runner: RunnerIdentity, batch: IngestBatch): Promise<IngestResult> {
+  const { lines, finalSeq } = batch;
+  const effects = sideEffectsOf(lines.map(({ event }) => event));
+  if (effects === null && finalSeq === null && followEachOther(lines)) {
+    if (await appendBatch(pool, runner, lines))
+      return { answer: acceptedAll(lines), refusal: null, quarantined: 0 };
+  }
+  return withTransaction(pool, (tx) => ingestUnderLock(tx, runner, batch, effects));
+}
+
+const isDataException = (error: unknown) =>
+  error instanceof pg.DatabaseError && error.code?.startsWith('22') === true;
+
+/** Locks in the order run, log: the run only when a line says that a command was delivered, a thread opened, or the agent asks something. */
+async function ingestUnderLock(
+  tx: Transaction,
+  runner: RunnerIdentity,
+  { lines, finalSeq }: IngestBatch,
+  effects: SideEffects | null,
+): Promise<IngestResult> {
+  if (effects !== null)
+    await tx.query('select 1 from runs where run_id = $1 for no key update', [runner.runId]);
+  const log = await lockLog(tx, runner);
+  const accepted = acceptedSeq(log, runner);
+  const sorted = sortLines(lines, accepted);
+  const isRepeatedEnd = log.completed && sorted.fresh.length === 0 && finalSeq === accepted;
+  if (isCurrent(log, runner) && isRepeatedEnd)
+    return { ...nothing(sorted.duplicate, accepted), refusal: null };
+  const late = lateReason(log, runner, lines.length);
+  if (late !== null) {
+    if (log.mine) await recordTold(tx, runner.runId, effects?.requests?.resolved ?? []);
+    return quarantine(tx, runner, lines, late, accepted);
+  }
+  if (sorted.fresh.length > 0) await appendUnderLock(tx, runner, sorted.fresh);
+  // Also for lines that were stored before: what the thread's id says does not change.
+  if (effects !== null && effects.threadId !== null) {
+    await tx.query('update runs set thread_id = $2 where run_id = $1', [runner.runId, effects.threadId]);
+  }
+  const answer: IngestAnswer = {
+    accepted: sorted.fresh.length,
+    duplicate: sorted.duplicate,
+    lastAcceptedSeq: accepted + sorted.fresh.length,
+  };
+  if (sorted.gapAt !== null) return { answer, refusal: gap(sorted.gapAt, answer), quarantined: 0 };
+  if (finalSeq !== null && finalSeq !== answer.lastAcceptedSeq)
+    return { answer, refusal: completionMismatch(finalSeq, answer), quarantined: 0 };
+  if (finalSeq !== null) {
+    await tx.query('update run_log set completed_epoch = $2 where run_id = $1', [runner.runId, runner.epoch]);
+  }
+  return { answer, refusal: null, quarantined: 0 };
+}
+
+/** Appends under the locks of the caller, with what the events change beside the log. */
+async function appendUnderLock(
+  tx: Transaction,
+  runner: RunnerIdentity,
+  fresh: readonly ReceivedLine[],
+): Promise<void> {
+  if (!(await appendBatch(tx, runner, fresh)))
+    throw new Error(`the log of run ${runner.runId} does not know the runner that its attempt names`);
+  const effects = sideEffectsOf(fresh.map(({ event }) => event));
+  if (effects === null) return;
+  if (effects.deliveries.length > 0) await recordDeliveries(tx, runner.runId, effects.deliveries);
+  if (effects.requests !== null) await recordRequestChanges(tx, runner.runId, runner.epoch, effects.requests);
+}
+
+/**
+ * Appends one event of a runner that counts none (contract.md 5.3) as the next of its epoch. The caller holds the lock of the run's row. A late one goes
+ * to quarantine, each time anew, for it has no number by which it could be known.
+ */
+export async function ingestUncounted(
+  tx: Transaction,
+  runner: RunnerIdentity,
+  event: ProducedEvent,
+): Promise<IngestResult> {
+  const log = await lockLog(tx, runner);
+  const accepted = acceptedSeq(log, runner);
+  const late = lateReason(log, runner, 1);
+  const line = { seq: accepted + 1, event };
+  if (late !== null) return quarantine(tx, runner, [{ ...line, seq: null }], late, accepted);
+  await appendUnderLock(tx, runner, [line]);
+  return { answer: acceptedAll([line]), refusal: null, quarantined: 0 };
+}
+
+const logRowSchema = z.object({
+  log_epoch: z.number(),
+  last_producer_seq: z.number(),
+  current_epoch: z.number(),
+  terminal: z.boolean(),
+  completed: z.boolean(),
+  mine: z.boolean(),
+});
+type LogRow = z.infer<typeof logRowSchema>;
 
 async function lockLog(tx: Transaction, runner: RunnerIdentity): Promise<LogRow> {
   const locked = await tx.query('select 1 from run_log where run_id = $1 for update', [runner.runId]);
   if (locked.rows.length === 0) throw new AgentRunError('not-found', `run ${runner.runId} does not exist`);
   // A statement of its own: after a wait for the lock, a join would answer the run as it was before the wait.
   const found = await tx.query(
-    `select g.last_seq, g.epoch as log_epoch, g.last_producer_seq, r.current_epoch,
-       r.terminal_status is not null as terminal, coalesce(a.claimed_by = $3, false) as mine
+    `select g.epoch as log_epoch, g.last_producer_seq, r.current_epoch, r.terminal_status is not null as terminal,
+       coalesce(g.completed_epoch = $2, false) as completed, coalesce(a.claimed_by = $3, false) as mine
      from run_log g join runs r using (run_id)
      left join attempts a on a.run_id = g.run_id and a.epoch = $2
      where g.run_id = $1`,
@@ -96,9 +152,20 @@ async function lockLog(tx: Transaction, runner: RunnerIdentity): Promise<LogRow>
   return logRowSchema.parse(found.rows[0]);
 }
 
+const acceptedSeq = (log: LogRow, { epoch }: RunnerIdentity) =>
+  log.log_epoch === epoch ? log.last_producer_seq : 0;
+const isCurrent = (log: LogRow, { epoch }: RunnerIdentity) => log.mine && log.current_epoch === epoch;
+
+/** Why nothing is taken, if so. While the run goes on a probe is always answered. */
+function lateReason(log: LogRow, runner: RunnerIdentity, lines: number): LateReason | null {
+  if (log.terminal) return 'after-terminal';
+  if (!isCurrent(log, runner)) return 'fenced';
+  return log.completed && lines > 0 ? 'completed' : null;
+}
+
 /** What of a batch is new, what was stored before, and the first sequence after a gap. */
-function sortLines(lines: readonly IngestLine[], accepted: number) {
-  const fresh: IngestLine[] = [];
+function sortLines(lines: readonly ReceivedLine[], accepted: number) {
+  const fresh: ReceivedLine[] = [];
   let duplicate = 0;
   for (const line of lines) {
     const next = accepted + fresh.length + 1;
@@ -108,6 +175,23 @@ function sortLines(lines: readonly IngestLine[], accepted: number) {
   }
   return { fresh, duplicate, gapAt: null };
 }
+
+function followEachOther(lines: readonly ReceivedLine[]): boolean {
+  const first = lines[0]?.seq;
+  return first !== undefined && lines.every(({ seq }, index) => seq === first + index);
+}
+
+const acceptedAll = (lines: readonly ReceivedLine[]): IngestAnswer => ({
+  accepted: lines.length,
+  duplicate: 0,
+  lastAcceptedSeq: lines.at(-1)?.seq ?? 0,
+});
+const nothing = (duplicate: number, lastAcceptedSeq: number) => ({
+  answer: { accepted: 0, duplicate, lastAcceptedSeq },
+  quarantined: 0,
+});
+
+type SideEffects = NonNullable<ReturnType<typeof sideEffectsOf>>;
 
 /** What events change beside the log, under the lock of the run's row; null for most batches. */
 function sideEffectsOf(events: readonly ProducedEvent[]) {
@@ -120,43 +204,6 @@ function sideEffectsOf(events: readonly ProducedEvent[]) {
 }
 
 /**
- * Moves the log's counters on, in a statement that checks the fence itself: an attempt that was replaced between the look and this writes nothing.
- * False then.
- */
-async function takeSequence(
-  tx: Transaction,
-  runner: RunnerIdentity,
-  fresh: readonly IngestLine[],
-): Promise<boolean> {
-  const taken = await tx.query(
-    `update run_log g set last_seq = g.last_seq + $4, epoch = $2, last_producer_seq = $5, last_event_at = now()
-       from runs r join attempts a on a.run_id = r.run_id and a.epoch = r.current_epoch
-      where g.run_id = $1 and r.run_id = $1 and r.current_epoch = $2 and r.terminal_status is null and a.claimed_by = $3`,
-    [runner.runId, runner.epoch, runner.runnerId, fresh.length, fresh.at(-1)?.seq ?? 0],
-  );
-  return taken.rowCount === 1;
-}
-
-async function store(
-  tx: Transaction,
-  runner: RunnerIdentity,
-  log: LogRow,
-  fresh: readonly IngestLine[],
-): Promise<void> {
-  const events = fresh.map((line) => line.event);
-  await insertEvents(
-    tx,
-    { runId: runner.runId, epoch: runner.epoch, lastSeq: log.last_seq },
-    fresh.map((line) => ({ event: keptEvent(line.event), producerSeq: line.seq })),
-  );
-  await noteProgress(tx, runner, events);
-  const told = sideEffectsOf(events);
-  if (told === null) return;
-  if (told.deliveries.length > 0) await recordDeliveries(tx, runner.runId, told.deliveries);
-  if (told.requests !== null) await recordRequestChanges(tx, runner.runId, runner.epoch, told.requests);
-}
-
-/**
  * Keeps what an earlier attempt had accepted from its agent and could not send, uploaded by the runner that holds the run now (architecture.md 5):
  * all of it is late, none of it is lost. Of its effects one still counts: an answer that its agent was told is not given out again. `accepted` counts what is new, `duplicate` what was in the log or in quarantine.
  *
@@ -166,7 +213,7 @@ export async function ingestSpilled(
   pool: Pool,
   runner: RunnerIdentity,
   epoch: number,
-  lines: readonly IngestLine[],
+  lines: readonly ReceivedLine[],
 ): Promise<IngestAnswer> {
   if (epoch >= runner.epoch) {
     throw new AgentRunError(
@@ -188,18 +235,40 @@ export async function ingestSpilled(
 async function quarantine(
   tx: Transaction,
   runner: RunnerIdentity,
-  lines: readonly IngestLine[],
-  log: LogRow,
+  lines: Parameters<typeof quarantineLines>[3],
+  reason: LateReason,
   accepted: number,
 ): Promise<IngestResult> {
-  const quarantined = await quarantineLines(tx, runner, log.terminal ? 'after-terminal' : 'fenced', lines);
-  const answer: IngestAnswer = { accepted: 0, duplicate: 0, lastAcceptedSeq: accepted };
-  const refusal = log.terminal
-    ? new AgentRunError('conflict', `run ${runner.runId} has ended; late events are kept in quarantine`, {
-        details: { ...answer },
-      })
-    : new AgentRunError('fenced', `attempt ${runner.epoch} of run ${runner.runId} is not current`, {
+  const quarantined = await quarantineLines(tx, runner, reason, lines);
+  const { answer } = nothing(0, accepted);
+  return { answer, refusal: lateRefusal(runner, reason, answer), quarantined };
+}
+
+function lateRefusal(runner: RunnerIdentity, reason: LateReason, answer: IngestAnswer): AgentRunError {
+  const kept = 'late events are kept in quarantine';
+  switch (reason) {
+    case 'after-terminal':
+      return conflict(`run ${runner.runId} has ended; ${kept}`, 'ended', answer);
+    case 'completed':
+      return conflict(
+        `attempt ${runner.epoch} of run ${runner.runId} has completed its stream; ${kept}`,
+        'completed',
+        answer,
+      );
+    case 'fenced':
+      return new AgentRunError('fenced', `attempt ${runner.epoch} of run ${runner.runId} is not current`, {
         details: { ...answer },
       });
-  return { answer, refusal, quarantined };
+  }
 }
+
+const gap = (seq: number, answer: IngestAnswer) =>
+  conflict(`sequence ${seq} after ${answer.lastAcceptedSeq}: events are missing in between`, 'gap', answer);
+const completionMismatch = (finalSeq: number, answer: IngestAnswer) =>
+  conflict(
+    `complete.finalSeq is ${finalSeq}, the last accepted is ${answer.lastAcceptedSeq}`,
+    'completion-mismatch',
+    answer,
+  );
+const conflict = (message: string, reason: IngestConflict, answer: IngestAnswer) =>
+  new AgentRunError('conflict', message, { details: { ...answer, reason } });

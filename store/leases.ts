@@ -4,6 +4,7 @@ import { heartbeatIntervalMs } from './assignments.js';
 import type { Pool, Queryable } from './pool.js';
 import { isoTime } from './records.js';
 import { explainFence, fenced, type RunnerIdentity } from './runner-identity.js';
+import { watchedSql } from './watchers.js';
 
 const beatSchema = z.object({
   leaseExpiresAt: z.string(),
@@ -12,6 +13,7 @@ const beatSchema = z.object({
   cancelDeadlineMs: z.number().nullable(),
   pendingCommands: z.number(),
   lastAcceptedSeq: z.number(),
+  watched: z.boolean(),
 });
 
 /** What a heartbeat answers, without the token that the API adds. */
@@ -52,7 +54,8 @@ export async function heartbeat(
      select ${isoTime('b.expires_at')} as "leaseExpiresAt", b.cancel_requested_at is not null as "cancelRequested",
        b.cancel_reason as "cancelReason", b.cancel_deadline_ms as "cancelDeadlineMs",
        (select count(*)::int from commands where run_id = $2 and state = 'pending') as "pendingCommands",
-       coalesce((select last_producer_seq from run_log where run_id = $2 and epoch = $3), 0) as "lastAcceptedSeq"
+       coalesce((select last_producer_seq from run_log where run_id = $2 and epoch = $3), 0) as "lastAcceptedSeq",
+       ${watchedSql('$2')} as watched
      from beat b`,
     [
       runner.jobName,

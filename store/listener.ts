@@ -16,6 +16,8 @@ export interface Waiter {
   close(): void;
 }
 
+/** Stands for all keys; no key is written so. */
+const anyKey = '*';
 const pingIntervalMs = 10_000;
 const pingTimeoutMs = 5_000;
 const longestBackOffMs = 5_000;
@@ -64,6 +66,11 @@ export class Listener {
       callbacks.delete(callback);
       if (callbacks.size === 0 && this.#callbacks.get(name) === callbacks) this.#callbacks.delete(name);
     };
+  }
+
+  /** As {@link subscribe}, for the wake-ups of every key of a channel. */
+  subscribeAll(channel: Channel, callback: () => void): () => void {
+    return this.subscribe(channel, anyKey, callback);
   }
 
   /** Begins to collect wake-ups of `key`. Arm, then read, then wait. */
@@ -128,7 +135,10 @@ export class Listener {
       client.on('end', () => reject(new Error('the connection was closed')));
     });
     broken.catch(() => undefined);
-    client.on('notification', (message) => this.#wake(`${message.channel} ${message.payload ?? ''}`));
+    client.on('notification', (message) => {
+      this.#wake(`${message.channel} ${message.payload ?? ''}`);
+      this.#wake(`${message.channel} ${anyKey}`);
+    });
     try {
       await client.connect();
       await client.query(channels.map((channel) => `listen ${channel}`).join('; '));

@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { idPrefixes, lowestIdAt } from '../contract/ids.js';
 import type { Queryable } from './pool.js';
 
 /** This month and the two that follow. */
 const monthsAhead = 2;
+/** Whoever waits for a lock makes everybody after him wait too: better to let them through and to come again. */
+const lockTimeoutMs = 500;
+const tries = 6;
 
 /** A month of `events`: the partition's name and its bounds, of which the upper one is exclusive. */
 export interface EventPartition {
@@ -11,48 +15,97 @@ export interface EventPartition {
   readonly to: string;
 }
 
+/** The month that begins `months` after that of `nowMs` (epoch milliseconds, UTC months). */
+function monthPartition(nowMs: number, months: number): EventPartition {
+  const now = new Date(nowMs);
+  const start = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + months, 1));
+  const end = Date.UTC(start.getUTCFullYear(), start.getUTCMonth() + 1, 1);
+  return {
+    name: `events_${start.toISOString().slice(0, 7).replace('-', '_')}`,
+    from: lowestIdAt(idPrefixes.run, start.getTime()),
+    to: lowestIdAt(idPrefixes.run, end),
+  };
+}
+
 /** The partitions that exist from `nowMs` (epoch milliseconds, UTC months) on. */
 export function eventPartitions(nowMs: number): EventPartition[] {
-  const now = new Date(nowMs);
-  return Array.from({ length: monthsAhead + 1 }, (_, index) => {
-    const start = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + index, 1));
-    const end = Date.UTC(start.getUTCFullYear(), start.getUTCMonth() + 1, 1);
-    return {
-      name: `events_${start.toISOString().slice(0, 7).replace('-', '_')}`,
-      from: lowestIdAt(idPrefixes.run, start.getTime()),
-      to: lowestIdAt(idPrefixes.run, end),
-    };
-  });
+  return Array.from({ length: monthsAhead + 1 }, (_, index) => monthPartition(nowMs, index));
+}
+
+/** The month that a partition of this name holds; undefined for a name that we did not give. */
+export function eventPartitionOf(name: string): EventPartition | undefined {
+  const [, year, month] = /^events_(\d{4})_(\d{2})$/.exec(name) ?? [];
+  if (year === undefined || month === undefined) return undefined;
+  const partition = monthPartition(Date.UTC(Number(year), Number(month) - 1, 1), 0);
+  return partition.name === name ? partition : undefined;
 }
 
 /**
- * Makes the monthly partitions of `events` that are missing (architecture.md 6). Rows of a month that went to
- * `events_default` before its partition existed are moved into it.
+ * Makes the monthly partitions of `events` that are missing (architecture.md 6). Rows of a month that went to `events_default` before its partition
+ * existed are moved into it, in one transaction: readers see them all the while, writers wait for the move. Safe to repeat.
+ * Answers the names of those made.
+ *
+ * @throws Error of Postgres `55P03` when others held the locks in every try.
  */
-export async function ensureEventPartitions(client: Queryable, nowMs: number): Promise<void> {
-  for (const partition of eventPartitions(nowMs)) await ensurePartition(client, partition);
+export async function ensureEventPartitions(client: Queryable, nowMs: number): Promise<string[]> {
+  const made: string[] = [];
+  for (const partition of eventPartitions(nowMs))
+    if (await ensurePartition(client, partition)) made.push(partition.name);
+  return made;
 }
 
-async function ensurePartition(client: Queryable, partition: EventPartition): Promise<void> {
+async function ensurePartition(client: Queryable, partition: EventPartition): Promise<boolean> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await makePartition(client, partition);
+    } catch (error) {
+      if (attempt === tries || !isPassing(error)) throw error;
+    }
+    await sleep(100 * 2 ** attempt * (0.5 + Math.random()));
+  }
+}
+
+/** Answers whether the partition was missing. */
+async function makePartition(client: Queryable, { name, from, to }: EventPartition): Promise<boolean> {
   // Names and bounds are made by us from digits and letters; DDL takes no parameters.
-  const { name, from, to } = partition;
   await client.query('begin');
   try {
-    await client.query(`select pg_advisory_xact_lock(hashtext('agentrun event partitions'))`);
+    await client.query(`set local lock_timeout = ${lockTimeoutMs}`);
+    await lockPartitions(client);
     const existing = await client.query('select 1 from pg_class where oid = to_regclass($1)', [name]);
-    if (existing.rows.length === 0) {
-      await client.query(`create table ${name} (like events including defaults including constraints)`);
+    const isMissing = existing.rows.length === 0;
+    if (isMissing) {
+      // Readers go on; writers wait, of every month: one that waited for the default partition alone would hold the table that is locked below.
+      await client.query('lock table events in share row exclusive mode');
+      // With the indexes, which are built while readers still go on.
+      await client.query(
+        `create table ${name} (like events including defaults including constraints including indexes)`,
+      );
       await client.query(
         `with moved as (delete from events_default where run_id >= '${from}' and run_id < '${to}' returning *)
          insert into ${name} select * from moved`,
       );
+      // Now readers wait too. One that had looked up the partitions before and read afterwards would miss what was moved.
+      await client.query('lock table events in access exclusive mode');
       await client.query(
         `alter table events attach partition ${name} for values from ('${from}') to ('${to}')`,
       );
     }
     await client.query('commit');
+    return isMissing;
   } catch (error) {
     await client.query('rollback');
     throw error;
   }
+}
+
+/** Until the end of the transaction: partitions are made and dropped by one at a time. */
+export async function lockPartitions(client: Queryable): Promise<void> {
+  await client.query(`select pg_advisory_xact_lock(hashtext('agentrun event partitions'))`);
+}
+
+/** A lock that was not given in time, and two that wait for each other. */
+function isPassing(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === '55P03' || code === '40P01';
 }

@@ -1,6 +1,5 @@
 import type { ProducedEvent } from '../contract/events.js';
 import { projectionChange, type UsageSum, usageCounters } from '../domain/event-projection.js';
-import type { Transaction } from './pool.js';
 import { isoTime } from './records.js';
 import { storableJson } from './storable-json.js';
 
@@ -15,53 +14,60 @@ const usageSum = counters
   )
   .join(', ');
 
-/** An event without a time of its own was made by the control plane, now. */
-const placed = (parameter: string) => `jsonb_build_object('at', ${isoTime('now()')}) || ${parameter}::jsonb`;
+/**
+ * An event of the batch with its place in the log: the parameter counts from the batch's beginning. One without a time of its own was made by the control
+ * plane, now.
+ */
+const placed = (parameter: string) =>
+  `jsonb_build_object('at', ${isoTime('now()')}) || ${parameter}::jsonb
+     || jsonb_build_object('seq', log.base + (${parameter}::jsonb ->> 'seq')::bigint)`;
 
 /**
- * Keeps the projection of a run current for events that its transaction has just stored from `firstSeq` on: at most one statement per batch. The
- * caller holds the lock of the `run_log` row.
+ * Keeps the projection of a run current with a batch of its events, in the statement that stores them. Needs a relation `log` with the seq `base` before
+ * the batch, and the run as `$1`; the parameters of {@link projectionValues} begin with `$first`.
  */
-export async function projectEvents(
-  tx: Transaction,
-  log: { readonly runId: string; readonly epoch: number; readonly firstSeq: number },
-  events: readonly ProducedEvent[],
-  eventIds: readonly string[],
-): Promise<void> {
-  const change = projectionChange(
-    log.epoch,
-    events.map((event, index) => ({ event, seq: log.firstSeq + index, eventId: eventIds[index] ?? '' })),
-  );
-  if (change === null) return;
-  await tx.query(
-    `insert into run_projections as p (run_id, final_message, diff, proxy_usage, agent_usage, last_activity, last_error, recovered_seq,
+export function projectionInsert(first: number): string {
+  const value = (index: number) => `$${first + index}`;
+  return `insert into run_projections as p (run_id, final_message, diff, proxy_usage, agent_usage, last_activity, last_error, recovered_seq,
        last_disconnect)
-     values ($1, $2, $3, $4::jsonb, coalesce($5::jsonb, '{}'), ${placed('$6')}, ${placed('$7')}, $8::bigint, ${placed('$9')})
+     select $1, ${value(0)}, ${value(1)}, ${value(2)}::jsonb, coalesce(${value(3)}::jsonb, '{}'), ${placed(value(4))}, ${placed(value(5))},
+       log.base + ${value(6)}::bigint, ${placed(value(7))} from log
      on conflict (run_id) do update set
-       final_message = case when $10 then excluded.final_message else p.final_message end,
-       diff = case when $11 then excluded.diff else p.diff end,
+       final_message = case when ${value(8)} then excluded.final_message else p.final_message end,
+       diff = case when ${value(9)} then excluded.diff else p.diff end,
        proxy_usage = case when excluded.proxy_usage is null then p.proxy_usage else jsonb_build_object(${usageSum}) end,
        agent_usage = p.agent_usage || excluded.agent_usage,
        last_activity = coalesce(excluded.last_activity, p.last_activity),
        last_error = coalesce(excluded.last_error, p.last_error),
        recovered_seq = case when excluded.last_error is not null then excluded.recovered_seq
-         else coalesce(p.recovered_seq, case when p.last_error is not null then $12::bigint end) end,
-       last_disconnect = coalesce(excluded.last_disconnect, p.last_disconnect)`,
-    [
-      log.runId,
-      storableText(change.finalMessage?.text),
-      storableText(change.diff?.text),
-      jsonOrNull(change.proxyUsage),
-      agentUsage(log.epoch, change.agentUsage),
-      jsonOrNull(change.lastActivity),
-      jsonOrNull(change.lastError),
-      change.recoveredSeq,
-      jsonOrNull(change.lastDisconnect),
-      change.finalMessage !== null,
-      change.diff !== null,
-      change.firstOutputSeq,
-    ],
+         else coalesce(p.recovered_seq, case when p.last_error is not null then (select base from log) + ${value(10)}::bigint end) end,
+       last_disconnect = coalesce(excluded.last_disconnect, p.last_disconnect)`;
+}
+
+/** The parameters of {@link projectionInsert}: what a batch changes in the projection of its run. Null when nothing. */
+export function projectionValues(
+  epoch: number,
+  events: readonly ProducedEvent[],
+  eventIds: readonly string[],
+): unknown[] | null {
+  const change = projectionChange(
+    epoch,
+    events.map((event, index) => ({ event, seq: index + 1, eventId: eventIds[index] ?? '' })),
   );
+  if (change === null) return null;
+  return [
+    storableText(change.finalMessage?.text),
+    storableText(change.diff?.text),
+    jsonOrNull(change.proxyUsage),
+    agentUsage(epoch, change.agentUsage),
+    jsonOrNull(change.lastActivity),
+    jsonOrNull(change.lastError),
+    change.recoveredSeq,
+    jsonOrNull(change.lastDisconnect),
+    change.finalMessage !== null,
+    change.diff !== null,
+    change.firstOutputSeq,
+  ];
 }
 
 const jsonOrNull = (value: unknown) => (value === null ? null : storableJson(value));

@@ -2,19 +2,25 @@ import type { IngestLine } from '../contract/ingest.js';
 import type { Transaction } from './pool.js';
 import { storableJson } from './storable-json.js';
 
+/** Why an event comes too late for the log: its attempt was replaced, its run has ended, its producer had said that nothing more would come. */
+export type LateReason = 'fenced' | 'after-terminal' | 'completed';
+
+/** A late event. One without a sequence cannot be told from another. */
+type LateLine = Pick<IngestLine, 'event'> & { readonly seq: number | null };
+
 /**
- * Keeps lines that come too late for the log (decisions.md, "Late events"), each once, and counts them in the run's result. A line that is in the
+ * Keeps lines that come too late for the log (decisions.md, "Late events"), each sequence once, and counts them in the run's result. A line that is in the
  * log is no late event: its sender only missed the answer. The caller holds the lock of the log's row. Answers how many are new.
  */
 export async function quarantineLines(
   tx: Transaction,
   attempt: { readonly runId: string; readonly epoch: number },
-  reason: 'fenced' | 'after-terminal',
-  lines: readonly IngestLine[],
+  reason: LateReason,
+  lines: readonly LateLine[],
 ): Promise<number> {
   if (lines.length === 0) return 0;
   const inLog = await acceptedOfEpoch(tx, attempt);
-  const late = lines.filter((line) => line.seq > inLog);
+  const late = lines.filter(({ seq }) => seq === null || seq > inLog);
   const inserted = await tx.query(
     `insert into quarantined_events (run_id, epoch, producer_seq, reason, event)
      select $1, $2, n.seq, $3, n.event::jsonb from unnest($4::bigint[], $5::text[]) as n(seq, event)

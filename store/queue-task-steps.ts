@@ -11,6 +11,7 @@ import type { MessageBody } from './accept-message.js';
 import { newId } from './new-id.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { holdAgainstDeletion } from './session-tasks.js';
+import { tellWebhooks } from './webhook-outbox.js';
 
 const taskRowSchema = z.object({
   task_id: z.string(),
@@ -224,6 +225,7 @@ async function endTask(
        finished_at = now(), updated_at = now() where task_id = $1`,
     [taskId, end.state, end.kind, end.message, end.runId],
   );
+  await tellWebhooks(tx, 'taskEnd', [taskId]);
 }
 
 /** The workflow to tell when a run ends, if its prompt was handed in by one. */

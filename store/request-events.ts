@@ -8,6 +8,7 @@ import { wordlessAnswer, wordlessResolution } from './agent-requests.js';
 import { refreshPauseClock } from './pause-clock.js';
 import type { Transaction } from './pool.js';
 import { storableJson } from './storable-json.js';
+import { tellWebhooks } from './webhook-outbox.js';
 
 /** What a batch of events says about requests of the agent. */
 interface RequestChanges {
@@ -49,13 +50,14 @@ export async function recordRequestChanges(
   epoch: number,
   { asked, resolved }: RequestChanges,
 ): Promise<void> {
+  const fresh: string[] = [];
   if (asked.length > 0) {
-    await tx.query(
+    const inserted = await tx.query<{ request_id: string }>(
       `insert into agent_requests (request_id, tenant_id, session_id, run_id, epoch, kind, fingerprint, request, expires_at)
        select n.request_id, r.tenant_id, r.session_id, r.run_id, $2, n.kind, n.fingerprint, n.request::jsonb,
          now() + nullif((r.execution_policy ->> 'approvalTimeoutMs')::bigint, 0) * interval '1 millisecond'
        from runs r, unnest($3::text[], $4::text[], $5::text[], $6::text[]) as n(request_id, kind, fingerprint, request)
-       where r.run_id = $1 on conflict (request_id) do nothing`,
+       where r.run_id = $1 on conflict (request_id) do nothing returning request_id`,
       [
         runId,
         epoch,
@@ -65,6 +67,7 @@ export async function recordRequestChanges(
         asked.map(({ request }) => request),
       ],
     );
+    fresh.push(...inserted.rows.map((row) => row.request_id));
   }
   if (resolved.length > 0) {
     const said = [resolved.map(({ requestId }) => requestId), resolved.map(({ resolution }) => resolution)];
@@ -76,6 +79,8 @@ export async function recordRequestChanges(
     );
     await recordTold(tx, runId, resolved);
   }
+  // Not of one that was withdrawn in the same batch.
+  await tellWebhooks(tx, 'pendingRequest', fresh);
   await refreshPauseClock(tx, runId);
 }
 

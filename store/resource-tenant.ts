@@ -8,6 +8,9 @@ const queries: Readonly<Record<string, string>> = {
   'runner-job': 'select r.tenant_id from runner_jobs j join runs r using (run_id) where j.job_id = $1',
   request: 'select tenant_id from agent_requests where request_id = $1',
   'queue-task': 'select tenant_id from queue_tasks where task_id = $1',
+  webhook: 'select tenant_id from webhooks where webhook_id = $1',
+  'webhook-delivery':
+    'select w.tenant_id from webhook_deliveries d join webhooks w using (webhook_id) where d.delivery_id = $1',
 };
 
 /** The tenant that a thing belongs to, also of a session that is being deleted; null when there is no such thing or it has none. */
@@ -17,6 +20,6 @@ export async function tenantOfResource(
 ): Promise<string | null> {
   const query = resourceKind === null ? undefined : queries[resourceKind];
   if (query === undefined || resourceId === null) return null;
-  const found = await db.query<{ tenant_id: string }>(query, [resourceId]);
+  const found = await db.query<{ tenant_id: string | null }>(query, [resourceId]);
   return found.rows[0]?.tenant_id ?? null;
 }

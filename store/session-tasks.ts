@@ -1,6 +1,8 @@
 import { AgentRunError } from '../contract/errors.js';
 import type { Transaction } from './pool.js';
+import { tellWebhooks } from './webhook-outbox.js';
 
+const taskIdOf = ({ task_id }: { readonly task_id: string }) => task_id;
 const endedBy = (sessionId: string) => `session ${sessionId} was deleted`;
 
 /**
@@ -8,11 +10,12 @@ const endedBy = (sessionId: string) => `session ${sessionId} was deleted`;
  * so none is added or dispatched meanwhile.
  */
 export async function endQueuedTasks(tx: Transaction, sessionId: string): Promise<void> {
-  await tx.query(
+  const ended = await tx.query<{ task_id: string }>(
     `update queue_tasks set state = 'cancelled', terminal_status = 'cancelled', failure_kind = 'cancelled', failure_message = $2,
-       finished_at = now(), updated_at = now() where session_id = $1 and state = 'queued'`,
+       finished_at = now(), updated_at = now() where session_id = $1 and state = 'queued' returning task_id`,
     [sessionId, endedBy(sessionId)],
   );
+  await tellWebhooks(tx, 'taskEnd', ended.rows.map(taskIdOf));
 }
 
 /** Ends the tasks that were handed to their session by these messages, which are being deleted. */
@@ -22,12 +25,13 @@ export async function failTasksOf(
   commandIds: readonly string[],
 ): Promise<void> {
   if (commandIds.length === 0) return;
-  await tx.query(
+  const ended = await tx.query<{ task_id: string }>(
     `update queue_tasks set state = 'failed', terminal_status = 'failed', failure_kind = 'infra-failed', failure_message = $2,
        finished_at = now(), updated_at = now()
-      where session_id = $1 and state in ('dispatched', 'running') and latest_command_id = any($3)`,
+      where session_id = $1 and state in ('dispatched', 'running') and latest_command_id = any($3) returning task_id`,
     [sessionId, endedBy(sessionId), commandIds],
   );
+  await tellWebhooks(tx, 'taskEnd', ended.rows.map(taskIdOf));
 }
 
 /**

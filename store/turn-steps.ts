@@ -9,6 +9,7 @@ import { appendEvents } from './events.js';
 import { refreshPauseClock } from './pause-clock.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { type AttemptRow, currentAttemptRow, type LockedRun, lockSessionAndRun } from './run-lock.js';
+import { tellWebhooks } from './webhook-outbox.js';
 
 /** The attempt that was written, or, when something else came first, the former one and what came. */
 export interface WrittenAttempt extends PreparedAttempt {
@@ -100,6 +101,9 @@ export interface TurnEnd {
   readonly runnerDeleted?: boolean;
 }
 
+/** Of the message of an end the log tells so many characters (requirements.md A.1.a 12); the run's record has all. */
+const longestToldMessage = 500;
+
 /** What the finish did: the run's terminal status and the steers that become turns. */
 export interface FinishedTurn {
   readonly status: RunStatus;
@@ -144,9 +148,13 @@ async function finishTurnIn(tx: Transaction, runId: string, asked: TurnEnd): Pro
     ...(end.runnerDeleted === true
       ? [{ type: 'backend_status' as const, payload: { phase: 'runner-deleted' } }]
       : []),
-    { type: 'terminal_status', payload: { terminalStatus, failureKind, message } },
+    {
+      type: 'terminal_status',
+      payload: { terminalStatus, failureKind, message: message?.slice(0, longestToldMessage) ?? null },
+    },
   ]);
   await tx.query('update run_log set closed_at = now() where run_id = $1', [runId]);
+  await tellWebhooks(tx, 'runEnd', [runId]);
   return { status: end.terminalStatus, nextCommandIds: await nextTurnCommands(tx, runId) };
 }
 

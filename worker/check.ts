@@ -8,6 +8,7 @@ import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-conf
 import { addressCheck } from '../infra/doctor/address-check.js';
 import { printResults, runChecks, settingsLines, wrongSettings } from '../infra/doctor/run-checks.js';
 import { runnerKeysCheck } from '../infra/doctor/runner-keys-check.js';
+import { webhookKeyCheck } from '../infra/doctor/webhook-key-check.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing } from '../infra/telemetry/tracing.js';
 import { temporalChecks } from '../infra/temporal/checks.js';
@@ -16,6 +17,7 @@ import { databaseChecks } from '../store/database-checks.js';
 import { Installation } from '../store/installation.js';
 import { migrationsDirectory } from '../store/migrate.js';
 import { createPool } from '../store/pool.js';
+import { keysInUse } from '../store/webhooks.js';
 
 /** `--check`: looks at what the worker and its runners need with the worker's own settings, prints a JSON line for each and answers the exit code. */
 export async function checkWorker(): Promise<number> {
@@ -40,6 +42,7 @@ async function look(config: WorkerConfig, problems: readonly ConfigurationProble
         ...databaseChecks(pool, migrationsDirectory(packageRoot())),
         ...temporalChecks(temporal.client, config.temporal.address),
         runnerKeysCheck(config.runnerKeysFile),
+        webhookKeyCheck(config.webhooks.keyFile, () => keysInUse(pool)),
         // Without a provider there is no launcher of ours: others start the runners.
         ...(config.provider === undefined
           ? []

@@ -3,10 +3,12 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { NativeConnection, Runtime, type WorkflowBundleOption } from '@temporalio/worker';
+import { createRetentionActivities } from '../activities/event-retention.js';
 import { createRecordActivities } from '../activities/records.js';
 import { createRunnerActivities } from '../activities/runners.js';
 import { createStorageActivities } from '../activities/storage.js';
 import { createSuperviseActivities } from '../activities/supervise-runner.js';
+import { createWebhookActivities } from '../activities/webhooks.js';
 import { packageRoot } from '../infra/config/package-root.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
 import { startWarnings } from '../infra/config/start-warnings.js';
@@ -21,6 +23,7 @@ import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../infra/telemetry/tracing.js';
 import { connectTemporal } from '../infra/temporal/client.js';
 import { RunnerTokens } from '../infra/tokens/runner-tokens.js';
+import { readWebhookKey } from '../infra/webhooks/webhook-key.js';
 import { Listener } from '../store/listener.js';
 import { Notifier } from '../store/notifier.js';
 import { createPool } from '../store/pool.js';
@@ -29,7 +32,9 @@ import { checkWorker } from './check.js';
 import { meteredRecords, meteredRunners, meteredSupervision } from './metered-activities.js';
 import { WorkerMetrics } from './metrics.js';
 import { RunnerSweep } from './runner-sweep.js';
+import { ensureSchedules } from './schedules.js';
 import { temporalLogger } from './temporal-logger.js';
+import { WebhookDispatcher } from './webhook-dispatcher.js';
 import { createWorkers } from './workers.js';
 
 /** Life of a runner (decisions.md, Auth). */
@@ -39,14 +44,12 @@ const metricsDrainMs = 500;
 /** Runs a worker until SIGTERM or SIGINT. Exit codes: 0 drained, 1 unforeseen, 2 wrong configuration. */
 async function main(): Promise<number> {
   const config = readWorkerConfig();
-  const logger = createLogger({
-    name: 'worker',
-    level: config.logLevel,
-    redactor: createRedactor([
-      config.databaseUrl,
-      ...(config.temporal.apiKey === undefined ? [] : [config.temporal.apiKey]),
-    ]),
-  });
+  const redactor = createRedactor([
+    config.databaseUrl,
+    ...(config.temporal.apiKey === undefined ? [] : [config.temporal.apiKey]),
+  ]);
+  const logger = createLogger({ name: 'worker', level: config.logLevel, redactor });
+  const webhookKey = readWebhookKey(config.webhooks.keyFile, (key) => redactor.add(key));
   for (const warning of startWarnings()) logger.warn(warning, 'a setting has no effect, or is wrong');
   const metrics = new WorkerMetrics();
   const tracing = startTracing({
@@ -123,12 +126,35 @@ async function main(): Promise<number> {
       storage,
       client: temporal.client,
     }),
+    retention: createRetentionActivities({
+      databaseUrl: config.databaseUrl,
+      retentionDays: config.eventRetentionDays,
+    }),
     supervise: meteredSupervision(createSuperviseActivities({ pool, listener, launcher }), metrics),
+    webhooks: createWebhookActivities({
+      pool,
+      key: webhookKey,
+      publicUrl: config.publicUrl,
+      post: { allowedHosts: config.webhooks.allowedHosts },
+      onTry: (failure) => metrics.webhookTried(failure),
+      onEnd: (state) => metrics.webhookEnded(state),
+    }),
   });
   const sweep = new RunnerSweep({ pool, launcher, logger });
   sweep.start();
+  const dispatcher = new WebhookDispatcher({
+    pool,
+    listener,
+    client: temporal.client,
+    logger,
+    onUnended: (count) => metrics.webhooksUnended(count),
+  });
+  dispatcher.start();
+  const stopping = new AbortController();
+  const schedules = ensureSchedules(temporal.client, logger, stopping.signal);
   const stop = () => {
     logger.info('draining');
+    stopping.abort();
     for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
   };
   process.once('SIGTERM', stop);
@@ -137,7 +163,8 @@ async function main(): Promise<number> {
   try {
     await Promise.all(workers.map((worker) => worker.run()));
   } finally {
-    await sweep.stop();
+    stopping.abort();
+    await Promise.all([sweep.stop(), dispatcher.stop(), schedules]);
     await scraped?.close(metricsDrainMs);
     await notifier.close();
     await listener.close();

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { runFailureKinds } from '../contract/failure-kinds.js';
 import { terminalStatuses } from '../contract/states.js';
+import { webhookFailureSchema } from '../contract/webhooks.js';
 import { createProcessMetrics, type ProcessMetrics } from '../infra/telemetry/metrics.js';
 
 /**
@@ -39,6 +40,24 @@ export class WorkerMetrics {
     registers: [this.process.registry],
   });
 
+  readonly #webhookTries = new Counter({
+    name: 'agentrun_webhook_tries_total',
+    help: 'Posts to webhooks, by result: delivered or why it failed.',
+    labelNames: ['result'] as const,
+    registers: [this.process.registry],
+  });
+  readonly #webhookEnds = new Counter({
+    name: 'agentrun_webhook_deliveries_total',
+    help: 'Deliveries to webhooks that ended, by state: delivered or dead.',
+    labelNames: ['state'] as const,
+    registers: [this.process.registry],
+  });
+  readonly #webhooksUnended = new Gauge({
+    name: 'agentrun_webhook_deliveries_open',
+    help: 'Deliveries to webhooks of the whole installation that have not ended, as of the last minute; up to 20,000 are counted.',
+    registers: [this.process.registry],
+  });
+
   turnEnded(status: string, failureKind: string | null): void {
     this.process.quietly(() =>
       this.#turns.inc({
@@ -60,6 +79,22 @@ export class WorkerMetrics {
         this.#attempts.inc({ verdict });
         if (verdict === 'lease-lost') this.#leaseExpiries.inc();
       });
+  }
+
+  /** `failure`: why a post failed; null: it was taken. */
+  webhookTried(failure: string | null): void {
+    const result = webhookFailureSchema.safeParse(failure).data;
+    this.process.quietly(() =>
+      this.#webhookTries.inc({ result: failure === null ? 'delivered' : (result ?? 'other') }),
+    );
+  }
+
+  webhookEnded(state: 'delivered' | 'dead'): void {
+    this.process.quietly(() => this.#webhookEnds.inc({ state }));
+  }
+
+  webhooksUnended(count: number): void {
+    this.process.quietly(() => this.#webhooksUnended.set(count));
   }
 
   launched(result: 'started' | 'failed', durationMs: number): void {

@@ -1,11 +1,18 @@
 import { type NativeConnection, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import type {
   RecordActivities,
+  RetentionActivities,
   RunnerActivities,
   StorageActivities,
   SuperviseActivities,
+  WebhookActivities,
 } from '../activities/index.js';
-import { mainTaskQueue, storageTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
+import {
+  mainTaskQueue,
+  storageTaskQueue,
+  superviseTaskQueue,
+  webhookTaskQueue,
+} from '../domain/workflow-ids.js';
 import type { Tracing } from '../infra/telemetry/tracing.js';
 import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 
@@ -13,8 +20,10 @@ import { createTracingPlugin } from '../infra/temporal/tracing-plugin.js';
 const shutdownGraceMs = 3_000;
 /** After this time the worker ends although something of it hangs; the server gives its tasks to another. */
 const shutdownForceMs = 8_000;
-/** Sessions whose files are measured or removed at the same time. */
+/** Sessions whose files are measured or removed at the same time, and a look at the log. */
 const storageSlots = 4;
+/** Messages to webhooks that are posted at the same time; each takes 10 s at most. */
+const webhookSlots = 40;
 
 export interface WorkersOptions {
   readonly connection: NativeConnection;
@@ -26,12 +35,15 @@ export interface WorkersOptions {
   readonly records: RecordActivities;
   readonly runners: RunnerActivities;
   readonly storage: StorageActivities;
+  readonly retention: RetentionActivities;
   readonly supervise: SuperviseActivities;
+  readonly webhooks: WebhookActivities;
 }
 
 /**
  * The workers of a process: one for workflows, records and runners, one for supervising alone, so that two thousand long watches never starve a launch
- * (architecture.md 4.2), and one with few slots for measuring and removing files, for the same reason (docs/adr/0017).
+ * (architecture.md 4.2), one with few slots for measuring and removing files (docs/adr/0017), and one for posting to webhooks (docs/adr/0023), for the same
+ * reason.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   const common = {
@@ -64,8 +76,14 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
   const storage = await Worker.create({
     ...common,
     taskQueue: storageTaskQueue,
-    activities: { ...options.storage },
+    activities: { ...options.storage, ...options.retention },
     maxConcurrentActivityTaskExecutions: storageSlots,
   });
-  return [main, supervise, storage];
+  const webhooks = await Worker.create({
+    ...common,
+    taskQueue: webhookTaskQueue,
+    activities: { ...options.webhooks },
+    maxConcurrentActivityTaskExecutions: webhookSlots,
+  });
+  return [main, supervise, storage, webhooks];
 }

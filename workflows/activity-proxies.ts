@@ -9,12 +9,15 @@ import {
 } from '@temporalio/workflow';
 import type {
   RecordActivities,
+  RetentionActivities,
   RunnerActivities,
   StorageActivities,
   SuperviseActivities,
+  WebhookActivities,
 } from '../activities/index.js';
 import type { RequestFailureKind } from '../contract/failure-kinds.js';
-import { storageTaskQueue, superviseTaskQueue } from '../domain/workflow-ids.js';
+import { firstRetryMs, longestRetryMs, retryFactor, webhookTries } from '../domain/webhook-retry.js';
+import { storageTaskQueue, superviseTaskQueue, webhookTaskQueue } from '../domain/workflow-ids.js';
 
 // One proxy per way of retrying, each with its reason. `cancellationType` is always said: left out it means TRY_CANCEL,
 // whatever its documentation says (style.md 0.2 finding 2).
@@ -86,12 +89,49 @@ export const removals = proxyActivities<Pick<StorageActivities, 'removeStorage' 
   cancellationType,
 });
 
+/** The log's partitions: locks of whole tables are asked for briefly, a few times; what was not given is left to the next cycle. */
+export const retention = proxyActivities<RetentionActivities>({
+  taskQueue: storageTaskQueue,
+  startToCloseTimeout: '30 minutes',
+  scheduleToCloseTimeout: '1 hour',
+  heartbeatTimeout: '30 seconds',
+  retry: { initialInterval: '2 seconds', maximumInterval: '30 seconds', maximumAttempts: 6 },
+  cancellationType,
+});
+
 /** Telling other workflows: until Temporal takes it. */
 export const announcements = proxyActivities<
   Pick<RunnerActivities, 'announceTurnEnd' | 'sendToSession' | 'cancelRun'>
 >({
   startToCloseTimeout: '15 seconds',
   retry: { initialInterval: '500 milliseconds', maximumInterval: '30 seconds' },
+  cancellationType,
+});
+
+/**
+ * Posting to a webhook: one POST for each try, ten of them (domain/webhook-retry.ts, which the activity asks for the pause after a try that it has
+ * recorded; what is said here is for a worker that died in the middle). Longer than all pauses together only when no worker is there.
+ */
+export const webhookPosts = proxyActivities<Pick<WebhookActivities, 'deliverWebhook'>>({
+  taskQueue: webhookTaskQueue,
+  startToCloseTimeout: '30 seconds',
+  scheduleToCloseTimeout: '3 days',
+  heartbeatTimeout: '10 seconds',
+  retry: {
+    initialInterval: firstRetryMs,
+    backoffCoefficient: retryFactor,
+    maximumInterval: longestRetryMs,
+    maximumAttempts: webhookTries,
+  },
+  cancellationType,
+});
+
+/** The last word about a delivery: until Postgres takes it. */
+export const webhookRecords = proxyActivities<Pick<WebhookActivities, 'buryWebhook'>>({
+  taskQueue: webhookTaskQueue,
+  startToCloseTimeout: '10 seconds',
+  scheduleToCloseTimeout: '1 day',
+  retry: { initialInterval: '1 second', maximumInterval: '1 minute' },
   cancellationType,
 });
 

@@ -19,6 +19,8 @@ export const workflowTypes = {
   queueTask: 'queueTaskWorkflow',
   sessionStorage: 'sessionStorageWorkflow',
   storageGc: 'storageGcWorkflow',
+  eventRetention: 'eventRetentionWorkflow',
+  webhookDelivery: 'webhookDeliveryWorkflow',
 } as const;
 
 export interface SessionInput {
@@ -163,6 +165,28 @@ export interface StorageGcReport {
   readonly hasMore: boolean;
 }
 
+/** One generation of a delivery to a webhook. */
+export interface WebhookDeliveryInput {
+  readonly deliveryId: string;
+  readonly generation: number;
+}
+
+/** Report of a cycle of retention. */
+export interface EventRetentionReport {
+  /** Null: events are kept for ever. */
+  readonly retentionDays: number | null;
+  /** Partitions that were made ahead. */
+  readonly made: readonly string[];
+  /** Months of the log that were looked at. */
+  readonly examined: number;
+  readonly dropped: readonly string[];
+  readonly kept: readonly { readonly month: string; readonly reason: string }[];
+  /** Runs whose events have no partition of their own. */
+  readonly withoutPartition: { readonly deleted: number; readonly kept: number };
+  /** What could not be done; the next cycle tries it again. */
+  readonly failed: readonly { readonly step: string; readonly reason: string }[];
+}
+
 // Typed search attributes: what `temporal workflow list --query` and the UI find workflows by (architecture.md 4.2).
 
 const keyword = (name: string) => defineSearchAttributeKey(name, 'KEYWORD');
@@ -201,6 +225,10 @@ export const turnAttributes = (owner: Owner, runId: string, state: string) =>
 
 /** What a cycle of garbage collection is found by. */
 export const storageGcAttributes = (tenantId: string | null) =>
+  new TypedSearchAttributes(tenantId === null ? [] : [{ key: tenantKey, value: tenantId }]);
+
+/** What the delivery to a webhook is found by; `tenantId`: of what it is about. */
+export const webhookAttributes = (tenantId: string | null) =>
   new TypedSearchAttributes(tenantId === null ? [] : [{ key: tenantKey, value: tenantId }]);
 
 /** What a queue task's workflow is found by. */

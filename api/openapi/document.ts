@@ -1,5 +1,5 @@
 import { createDocument, type oas31, type ZodOpenApiPathsObject } from 'zod-openapi';
-import { ingestLineSchema } from '../../contract/ingest.js';
+import { completionLineSchema, ingestLineSchema } from '../../contract/ingest.js';
 import { errorDocsPath } from '../../contract/problem.js';
 import type { RouteContract } from '../../contract/route-contract.js';
 import { routes } from '../../contract/routes/index.js';
@@ -24,7 +24,12 @@ const tags: readonly oas31.TagObject[] = [
   { name: 'runner-jobs', description: 'The attempts of a run and the runners that serve them.' },
   { name: 'runners', description: 'What runners say and ask; for the authors of runners.' },
   { name: 'queue', description: 'Work that waits for its dispatch.' },
+  { name: 'streams', description: 'Events as they happen, as server-sent events.' },
   { name: 'audit', description: 'Who did what.' },
+  {
+    name: 'webhooks',
+    description: 'Signed messages when runs and tasks end, and when an agent waits for a person.',
+  },
 ];
 
 /**
@@ -51,7 +56,7 @@ export function openApiDocument(publicUrl: string | undefined): oas31.OpenAPIObj
         headers,
         securitySchemes,
         // Part of no other schema: ingest bodies are text to OpenAPI.
-        schemas: { IngestLine: ingestLineSchema },
+        schemas: { IngestLine: ingestLineSchema, CompletionLine: completionLineSchema },
       },
     },
     schemaRules,

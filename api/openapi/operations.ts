@@ -14,6 +14,14 @@ export const parameters = {
       'Tells a repeat of this request from a new one: under the same key the same body is answered as the first time, another body is 409 `conflict`.',
     param: { in: 'header', name: 'Idempotency-Key' },
   }),
+  LastEventId: z
+    .string()
+    .optional()
+    .meta({
+      description:
+        'Id of the last event that the reader has seen: the stream goes on behind it. Beats `after`, which beats `start`; without any of them it begins with the first event.',
+      param: { in: 'header', name: 'Last-Event-ID' },
+    }),
 };
 
 const reference = (name: keyof typeof parameters) => ({ $ref: `#/components/parameters/${name}` });
@@ -40,6 +48,7 @@ export function operationOf(
     ...securityOf(contract.auth),
     requestParams: { path: fieldsOf(contract.params), query: mayBeEmpty(fieldsOf(contract.query)) },
     ...(contract.idempotency === 'key' ? { parameters: [reference('IdempotencyKey')] } : {}),
+    ...(contract.answers === 'event-stream' ? { parameters: [reference('LastEventId')] } : {}),
     ...(body === undefined ? {} : { requestBody: body }),
     responses,
   };
@@ -70,7 +79,7 @@ function requestBodyOf(
   if (bodyKind === 'ndjson') {
     return {
       required: false,
-      description: `Lines of JSON, each an \`IngestLine\`: at most ${ingestLimits.eventsPerRequest} of them, ${ingestLimits.lineBytes} bytes each and ${ingestLimits.requestBytes} in all.`,
+      description: `Lines of JSON, each an \`IngestLine\`, and perhaps a last \`CompletionLine\`: at most ${ingestLimits.eventsPerRequest} of them, ${ingestLimits.lineBytes} bytes each and ${ingestLimits.requestBytes} in all.`,
       content: { 'application/x-ndjson': { schema: { type: 'string' } } },
     };
   }

@@ -40,6 +40,7 @@ export function createResponses(): (contract: RouteContract) => Record<string, Z
     return refusal;
   };
   return (contract) => {
+    const isStream = contract.answers === 'event-stream';
     const success = okEnvelopeSchema(contract.data);
     const refusals = kindsByStatus(failuresOf(contract)).map(
       ([status, kinds]) => [status, refusalOf(status, kinds)] as const,
@@ -50,9 +51,11 @@ export function createResponses(): (contract: RouteContract) => Record<string, Z
       ...Object.fromEntries(
         contract.statuses.map((status) => [
           status,
-          status === 200
-            ? successResponse(success)
-            : notReadyResponse(z.union([success, errorEnvelopeSchema])),
+          isStream
+            ? streamResponse(contract.data)
+            : status === 200
+              ? successResponse(success)
+              : notReadyResponse(z.union([success, errorEnvelopeSchema])),
         ]),
       ),
     };
@@ -61,6 +64,16 @@ export function createResponses(): (contract: RouteContract) => Record<string, Z
 
 function successResponse(schema: z.ZodType): ZodOpenApiResponseObject {
   return { description: 'OK.', headers: traceId, content: { 'application/json': { schema } } };
+}
+
+/** OpenAPI 3.1 has no words for the frames of a body: its schema is that of one of them. */
+function streamResponse(frame: z.ZodType): ZodOpenApiResponseObject {
+  return {
+    description:
+      'Server-sent events until a frame `stream-end`, `rotated` or `error`. The schema is of one frame: `frame` is its event name, `event` where it has none; `data` is JSON.',
+    headers: traceId,
+    content: { 'text/event-stream': { schema: frame } },
+  };
 }
 
 function notReadyResponse(schema: z.ZodType): ZodOpenApiResponseObject {

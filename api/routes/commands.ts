@@ -81,7 +81,9 @@ export function commandRoutes(deps: ApiDeps): Route[] {
           found.items.length > 0 ||
           found.cancelRequested ||
           !found.open ||
-          (runner !== undefined && found.currentEpoch !== runner.epoch),
+          (runner !== undefined &&
+            (found.currentEpoch !== runner.epoch ||
+              (query.watched !== undefined && String(found.watched) !== query.watched))),
       });
       if (runner !== undefined && currentEpoch !== runner.epoch) {
         throw fenced(`attempt ${runner.epoch} of run ${runId} was replaced by attempt ${currentEpoch}`);

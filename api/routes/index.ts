@@ -13,7 +13,9 @@ import { sendRoutes } from './send.js';
 import { sessionLifeRoutes } from './session-life.js';
 import { sessionRoutes } from './sessions.js';
 import { storageRoutes } from './storage.js';
+import { streamRoutes } from './streams.js';
 import { systemRoutes } from './system.js';
+import { webhookRoutes } from './webhooks.js';
 
 /** Every route of the API, once. */
 export function routeTable(deps: ApiDeps): Route[] {
@@ -30,6 +32,8 @@ export function routeTable(deps: ApiDeps): Route[] {
     ...runnerRunRoutes(deps),
     ...runnerRoutes(deps),
     ...queueTaskRoutes(deps),
+    ...streamRoutes(deps),
     ...auditRoutes(deps),
+    ...webhookRoutes(deps),
   ];
 }

@@ -1,16 +1,13 @@
 import { AgentRunError } from '../../contract/errors.js';
-import type { IngestAnswer } from '../../contract/ingest.js';
 import { claim, ensureExternalRunner } from '../../store/claims.js';
-import { appendRunnerEvent } from '../../store/events.js';
-import { ingest, ingestSpilled } from '../../store/ingest.js';
+import { insertDeltas } from '../../store/deltas.js';
 import { heartbeat, servedAttempt } from '../../store/leases.js';
 import { storeOutcome } from '../../store/outcomes.js';
 import { fenced, type RunnerIdentity } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
-import { tellIngest } from '../ingest-telemetry.js';
-import { type IngestBody, readIngestBody } from '../ndjson-body.js';
+import { appendEvent, ingestEvents } from '../ingest-events.js';
 import { implement, type Route } from '../route.js';
 import { withRunToken } from '../run-token.js';
 import { runnerOf, tenantOf } from '../tenancy.js';
@@ -34,30 +31,13 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
       notifier.notify('agentrun_attempt', runId);
       return withRunToken(deps, runner, { runId, epoch: runner.epoch, ...facts });
     }),
-    implement('ingestEvents', async ({ params: { runId }, query: { spilledEpoch }, caller, raw, trace }) => {
-      const runner = await runnerOf(deps, caller, runId);
-      const { lines, problem } = await readIngestBody(raw);
-      if (spilledEpoch !== 0) return ingestLate(deps, runner, spilledEpoch, { lines, problem });
-      const result = await ingest(pool, runner, lines);
-      const { answer, refusal } = result;
-      tellIngest(deps, { runId, lines, result, trace });
-      if (answer.accepted > 0) notifier.notify('agentrun_run', runId);
-      if (refusal !== null) throw refusal;
-      return unlessBroken(problem, answer);
+    implement('ingestEvents', (request) => ingestEvents(deps, request)),
+    implement('sendDeltas', async ({ params: { runId }, body, caller }) => {
+      const answer = await insertDeltas(pool, await runnerOf(deps, caller, runId), body);
+      if (answer.accepted > 0) notifier.notify('agentrun_delta', runId);
+      return answer;
     }),
-    implement('appendEvent', async ({ params: { runId }, body, caller, trace }) => {
-      const event = await appendRunnerEvent(pool, await runnerOf(deps, caller, runId), body);
-      notifier.notify('agentrun_run', runId);
-      const { seq } = event;
-      const answer = { accepted: 1, duplicate: 0, lastAcceptedSeq: seq };
-      tellIngest(deps, {
-        runId,
-        lines: [{ seq, event: body }],
-        result: { answer, refusal: null, quarantined: 0 },
-        trace,
-      });
-      return event;
-    }),
+    implement('appendEvent', (request) => appendEvent(deps, request)),
     implement('finishAttempt', async ({ params: { runId }, body, caller }) => {
       const runner = await runnerOf(deps, caller, runId);
       const stored = await storeOutcome(pool, runner, body);
@@ -67,27 +47,6 @@ export function runnerRunRoutes(deps: ApiDeps): Route[] {
       return { ...stored };
     }),
   ];
-}
-
-/** What a former attempt could not send: it goes to quarantine. */
-async function ingestLate(
-  { pool, metrics }: ApiDeps,
-  runner: RunnerIdentity,
-  epoch: number,
-  { lines, problem }: IngestBody,
-): Promise<IngestAnswer> {
-  const answer = await ingestSpilled(pool, runner, epoch, lines);
-  metrics.eventsQuarantined(answer.accepted);
-  metrics.eventsIngested({ accepted: 0, duplicate: answer.duplicate });
-  return unlessBroken(problem, answer);
-}
-
-/** A batch that could not be read to its end is refused after what came before is stored. */
-function unlessBroken(problem: AgentRunError | null, answer: IngestAnswer): IngestAnswer {
-  if (problem === null) return answer;
-  throw new AgentRunError(problem.failureKind, problem.message, {
-    details: { ...problem.details, ...answer },
-  });
 }
 
 /** An API token is nobody's in particular: its runner lost the run to the one that claimed it, as its claim would say. */

@@ -13,11 +13,14 @@ export function sessionLifeRoutes(deps: ApiDeps): Route[] {
       const { session, closingJobs } = await archiveSession(pool, sessionId, tenantOf(caller));
       // An idle runner has its question pending: it is told at once.
       for (const jobName of closingJobs) notifier.notify('agentrun_runner', jobName);
+      notifier.notify('agentrun_session', sessionId);
       return session;
     }),
-    implement('unarchiveSession', ({ params: { sessionId }, caller }) =>
-      unarchiveSession(pool, sessionId, tenantOf(caller)),
-    ),
+    implement('unarchiveSession', async ({ params: { sessionId }, caller }) => {
+      const session = await unarchiveSession(pool, sessionId, tenantOf(caller));
+      notifier.notify('agentrun_session', sessionId);
+      return session;
+    }),
     implement('deleteSession', async ({ params: { sessionId }, caller }) => {
       const session = await findSessionToDelete(pool, sessionId, tenantOf(caller));
       await gateway.deleteSession(session).catch((error: unknown) => {

@@ -1,8 +1,8 @@
 import { AgentRunError } from '../../contract/errors.js';
-import type { EventType } from '../../contract/events.js';
 import { sessionSupervisor } from '../../domain/supervisor-view.js';
+import { transcriptText } from '../../domain/transcript.js';
 import { getCommand } from '../../store/commands.js';
-import { emptyEventPage, readEvents } from '../../store/events.js';
+import { emptyEventPage } from '../../store/events.js';
 import { getRunResult } from '../../store/run-results.js';
 import { getRun } from '../../store/runs.js';
 import { ensureSession, getSession, getSessionSummary, markSessionRead } from '../../store/sessions.js';
@@ -17,15 +17,6 @@ import { requireTenant, requireWorkspace, tenantOf } from '../tenancy.js';
 
 /** Who reads when a request names nobody (contract.md 0.3). */
 export const defaultReader = 'cli';
-
-/** The events that read as text. */
-const outputTypes: readonly EventType[] = [
-  'user_message',
-  'agent_message',
-  'command_execution',
-  'error',
-  'terminal_status',
-];
 
 /** Sessions but for `send` (contract.md 3). */
 export function sessionRoutes(deps: ApiDeps): Route[] {
@@ -72,9 +63,11 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
       const runId = await runOfSession(deps, caller, sessionId, query.runId);
       return runId === null ? emptyEventPage : eventPage(deps, runId, query, signal);
     }),
-    implement('getSessionOutput', async ({ params: { sessionId }, query, caller }) => {
+    implement('getSessionOutput', async ({ params: { sessionId }, query, caller, signal }) => {
       const runId = await runOfSession(deps, caller, sessionId, query.runId);
-      return runId === null ? emptyEventPage : readEvents(pool, runId, { ...query, types: outputTypes });
+      if (runId === null) return { ...emptyEventPage, items: [] };
+      const page = await eventPage(deps, runId, { ...query, transcript: true }, signal);
+      return { ...page, items: page.items.map((event) => ({ ...event, text: transcriptText(event) })) };
     }),
     implement('readSession', ({ params: { sessionId }, body, caller }) =>
       markSessionRead(pool, sessionId, body.readerId ?? defaultReader, tenantOf(caller)),

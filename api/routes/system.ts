@@ -96,7 +96,9 @@ function healthOf(deps: ApiDeps, findings: Findings): Health {
   return {
     serviceId: 'agentrun-mgr',
     live: true,
-    ready: [findings.database, findings.temporal].every((part) => part === null || part === notAsked),
+    ready:
+      !deps.leaving.aborted &&
+      [findings.database, findings.temporal].every((part) => part === null || part === notAsked),
     database: { adapter: 'postgres', ...partOf(findings.database) },
     temporal: partOf(findings.temporal),
     sourceCommit: deps.sourceCommit,

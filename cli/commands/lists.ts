@@ -51,7 +51,7 @@ export function addListCommands(program: Command, run: Run): void {
   list(groupOf(program, 'session'), 'sessions, the newest first', async (options, output) => {
     const { limit, cursor, labels, state } = options;
     const query = { limit, cursor, labels, state };
-    print(output, await findApi(output).client.call(routes.listSessions, { query }), [
+    printPage(output, await findApi(output).client.call(routes.listSessions, { query }), [
       ['SESSION', (session) => session.sessionId],
       ['STATE', (session) => (session.archivedAt === null ? session.executionState : 'archived')],
       ['ATTENTION', (session) => session.attentionState],
@@ -71,7 +71,7 @@ export function addListCommands(program: Command, run: Run): void {
     async (options, output) => {
       const { limit, cursor, labels, status, session } = options;
       const query = { limit, cursor, labels, status, sessionId: session };
-      print(output, await findApi(output).client.call(routes.listRuns, { query }), [
+      printPage(output, await findApi(output).client.call(routes.listRuns, { query }), [
         ['RUN', (one) => one.id],
         ['STATUS', (one) => one.status],
         ['ATTEMPT', (one) => String(one.attempt)],
@@ -91,7 +91,7 @@ export function addListCommands(program: Command, run: Run): void {
     async (options, output) => {
       const { limit, cursor, state, session } = options;
       const query = { limit, cursor, state, sessionId: session };
-      print(output, await findApi(output).client.call(routes.listRunners, { query }), [
+      printPage(output, await findApi(output).client.call(routes.listRunners, { query }), [
         ['RUNNER', (runner) => runner.jobName],
         ['STATE', (runner) => runner.state],
         ['SESSION', (runner) => runner.sessionId],
@@ -112,7 +112,7 @@ function groupOf(program: Command, name: string): Command {
 type Column<Item> = readonly [title: string, cell: (item: Item) => string];
 
 /** A table for people; with --json the items, one on each line. Where the list goes on is a remark. */
-function print<Item>(output: Output, page: Page<Item>, columns: readonly Column<Item>[]): void {
+export function printPage<Item>(output: Output, page: Page<Item>, columns: readonly Column<Item>[]): void {
   output.data(...page.items);
   output.line(...tableLines(page.items, columns));
   if (page.nextCursor !== null) output.remark(`there are more: --cursor ${page.nextCursor}`);

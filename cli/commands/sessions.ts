@@ -1,20 +1,15 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { ApiError, quickRetry, RawBody } from '../../client/index.js';
+import { quickRetry, RawBody } from '../../client/index.js';
 import { routes } from '../../contract/routes/index.js';
-import type { ApiAccess } from '../api-access.js';
 import { findApi } from '../api-access.js';
-import { eventLines } from '../event-lines.js';
 import { exitCodes } from '../exit-codes.js';
-import { UsageError } from '../explain-error.js';
 import { parseLabels } from '../label-options.js';
 import { createOutput, type Output } from '../output.js';
-import { parseCursor, WatchCursorFile } from '../watch-cursor-file.js';
-import { type WatchCursor, watchSession } from '../watch-session.js';
 import { workspaceFolder } from '../workspace-folder.js';
 import type { Run } from './run-command.js';
 import { addSessionLifeCommands } from './session-life.js';
+import { showSession } from './watch.js';
 
 const createOptions = {
   sessionId: '--id',
@@ -34,9 +29,8 @@ const sendOptions = {
   idempotencyKey: '--key',
   deadlineAt: '--deadline-at',
 };
-const watchOptions = { sessionId: '<sessionId>', 'query.runId': '--after', 'query.afterSeq': '--after' };
 
-/** Adds `session` with its commands, `send` and `watch`. */
+/** Adds `session` with its commands, and `send`. */
 export function addSessionCommands(program: Command, run: Run): void {
   const session = program
     .command('session')
@@ -106,20 +100,6 @@ export function addSessionCommands(program: Command, run: Run): void {
         optionNames: sendOptions,
       }),
     );
-
-  program
-    .command('watch')
-    .description('show the events of a session live; one that was killed goes on where it was')
-    .argument('<sessionId>')
-    .option('--follow', 'go on when the turn has ended, and wait for the next')
-    .option('--from-start', 'from the beginning of the active or last turn')
-    .option('--after <cursor>', 'after this cursor (RUN:SEQ)')
-    .action((sessionId: string, options: WatchCommandOptions, command: Command) =>
-      run(command, () => watch(sessionId, options, createOutput(isJson(command))), {
-        sessionToCreate: sessionId,
-        optionNames: watchOptions,
-      }),
-    );
 }
 
 const isJson = (command: Command): boolean => command.optsWithGlobals().json === true;
@@ -159,74 +139,6 @@ async function send(sessionId: string, text: string, options: SendOptions, outpu
     `${answer.decision}${answer.queued ? ' (queued)' : ''} ${answer.command.id} of ${answer.run.id}`,
   );
   if (options.watch !== true) return exitCodes.ok;
-  // A later `watch` goes on where this one ends.
-  const file = new WatchCursorFile(access.dataDir, sessionId);
-  return follow(access, sessionId, { runId: answer.run.id, seq: 0 }, false, output, file);
-}
-
-interface WatchCommandOptions {
-  readonly follow?: boolean;
-  readonly fromStart?: boolean;
-  readonly after?: string;
-}
-
-async function watch(sessionId: string, options: WatchCommandOptions, output: Output): Promise<number> {
-  const access = findApi(output);
-  const file = new WatchCursorFile(access.dataDir, sessionId);
-  const given = options.after === undefined ? undefined : parseCursor(options.after);
-  if (options.after !== undefined && given === undefined) {
-    throw new UsageError('--after: expected RUN:SEQ, for example run_…:12');
-  }
-  const from = given ?? (options.fromStart === true ? null : file.read());
-  if (from !== null && given === undefined) {
-    output.remark(`going on after ${from.runId}:${from.seq} (--from-start shows the whole turn)`);
-  }
-  return follow(access, sessionId, from, options.follow === true, output, file);
-}
-
-/** Prints events until the turn has ended. Exit code 1 when the last turn seen ended otherwise than completed. */
-async function follow(
-  access: ApiAccess,
-  sessionId: string,
-  from: WatchCursor | null,
-  goOn: boolean,
-  output: Output,
-  file: WatchCursorFile,
-): Promise<number> {
-  const stop = new AbortController();
-  const onSignal = () => stop.abort();
-  process.once('SIGINT', onSignal);
-  process.once('SIGTERM', onSignal);
-  try {
-    const status = await watchSession({
-      client: access.client,
-      sessionId,
-      from,
-      follow: goOn,
-      signal: stop.signal,
-      onEvents: (events, cursor) => {
-        file.write(cursor);
-        output.data(...events);
-        output.line(...events.flatMap((event) => eventLines(event, sessionId)));
-      },
-      onWaiting: (reason) => {
-        output.remark(reason === null ? 'the API is back' : `the API does not answer (${reason}); waiting`);
-      },
-    });
-    return status === null || status === 'completed' ? exitCodes.ok : exitCodes.failed;
-  } catch (error) {
-    if (
-      error instanceof ApiError &&
-      error.failureKind === 'not-found' &&
-      from !== null &&
-      !error.message.startsWith('session ')
-    ) {
-      output.remark('the stored cursor names a run that is not there any more; --from-start begins anew');
-    }
-    throw error;
-  } finally {
-    process.off('SIGINT', onSignal);
-    process.off('SIGTERM', onSignal);
-    await sleep(0);
-  }
+  const from = { runId: answer.run.id, seq: 0 };
+  return showSession(access, { sessionId, from, follow: false }, output);
 }

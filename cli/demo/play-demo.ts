@@ -8,8 +8,9 @@ import { routes } from '../../contract/routes/index.js';
 import type { RunResult } from '../../contract/runs.js';
 import { isTerminalState } from '../../contract/states.js';
 import { packageRoot } from '../../infra/config/package-root.js';
-import { eventLines } from '../event-lines.js';
+import type { Output } from '../output.js';
 import type { StackFile } from '../stack/stack-file.js';
+import { WatchScreen } from '../watch-screen.js';
 import { watchSession } from '../watch-session.js';
 
 const task =
@@ -20,13 +21,14 @@ const demoLimitMs = 10 * 60_000;
 export interface DemoStage {
   readonly client: ApiClient;
   readonly stack: StackFile;
-  readonly print: (line: string) => void;
+  readonly output: Output;
   readonly signal: AbortSignal;
 }
 
 /** Plays the demo against a running stack. True when the turn completed and the steer is in the transcript. */
 export async function playDemo(stage: DemoStage): Promise<boolean> {
-  const { client, print } = stage;
+  const { client } = stage;
+  const print = (line: string) => stage.output.line(line);
   const scripted = stage.stack.scriptedUrl !== null;
   print(
     scripted
@@ -69,15 +71,15 @@ async function watchAndSteer(
   stage: DemoStage,
   turn: { sessionId: string; runId: string; scripted: boolean; signal: AbortSignal },
 ): Promise<{ steerSeen: boolean }> {
-  const { client, print } = stage;
+  const { client, output } = stage;
+  const screen = new WatchScreen(output, turn.sessionId);
   let steer: Promise<string> | undefined;
   const delivered = new Set<string>();
   const onEvent = (event: RunEvent): void => {
-    for (const line of eventLines(event, turn.sessionId)) print(line);
     const { commandId } = event.payload;
     if (event.type === 'user_message' && typeof commandId === 'string') delivered.add(commandId);
     if (steer === undefined && isTimeToSteer(event, turn.scripted)) {
-      print('        (the demo steers the running turn now)');
+      output.line('        (the demo steers the running turn now)');
       steer = sendSteer(client, turn.sessionId);
       // Looked at below; an early failure must not count as unhandled in between.
       steer.catch(() => undefined);
@@ -89,8 +91,11 @@ async function watchAndSteer(
     from: { runId: turn.runId, seq: 0 },
     follow: false,
     signal: turn.signal,
-    onEvents: (events) => events.forEach(onEvent),
-  });
+    onFrames: (frames) => {
+      screen.show(frames);
+      for (const frame of frames) if (frame.frame === 'event') onEvent(frame.data);
+    },
+  }).finally(() => screen.close());
   if (steer === undefined) return { steerSeen: false };
   return { steerSeen: delivered.has(await steer) };
 }
@@ -131,7 +136,8 @@ async function printOutcome(
   result: RunResult,
   steerSeen: boolean,
 ): Promise<void> {
-  const { print, stack } = stage;
+  const { stack } = stage;
+  const print = (line: string) => stage.output.line(line);
   const workflowId = `turn/${runId}`;
   const events = await historyLength(stack.temporalUiUrl, workflowId);
   print('');

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createApiClient } from '../../client/index.js';
 import { readStackConfig } from '../../infra/config/stack-config.js';
 import { exitCodes } from '../exit-codes.js';
+import { createOutput } from '../output.js';
 import { findRunningStack, type StackFile } from '../stack/stack-file.js';
 import { type Stack, startStack } from '../stack/start-stack.js';
 import { printAddresses } from '../up.js';
@@ -15,6 +16,8 @@ import { playDemo } from './play-demo.js';
  */
 export async function runDemo(options: { keep: boolean }): Promise<number> {
   const config = readStackConfig();
+  const output = createOutput(false);
+  const print = (line: string) => output.line(line);
   const stop = new AbortController();
   const onSignal = () => stop.abort(new Error('stopped by a signal'));
   process.once('SIGINT', onSignal);
@@ -32,7 +35,7 @@ export async function runDemo(options: { keep: boolean }): Promise<number> {
     printAddresses(stack, print);
     const token = readFileSync(stack.apiTokenFile, 'utf8').trim();
     const client = createApiClient({ baseUrl: stack.apiUrl, token: () => token });
-    const succeeded = await playDemo({ client, stack, print, signal: stop.signal });
+    const succeeded = await playDemo({ client, stack, output, signal: stop.signal });
     if (options.keep && owned !== undefined && !stop.signal.aborted) {
       print('\nThe stack stays up (--keep). Ctrl-C stops it.');
       await untilAborted(stop.signal);
@@ -47,10 +50,6 @@ export async function runDemo(options: { keep: boolean }): Promise<number> {
 
 function unreachable(): never {
   throw new Error('no stack was found or started');
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`);
 }
 
 async function untilAborted(signal: AbortSignal): Promise<void> {

@@ -3,12 +3,13 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { StackPaths } from './stack-paths.js';
 
 /**
- * Makes the secrets of a local stack that do not exist yet: the CLI's bearer token and the key that signs runner
- * tokens (decisions.md, Auth). Files are 0600 in a folder of 0700.
+ * Makes the secrets of a local stack that do not exist yet: the CLI's bearer token, the key that signs runner tokens
+ * (decisions.md, Auth) and the one that the secrets of webhooks are derived from. Files are 0600 in a folder of 0700.
  */
 export function createLocalSecrets(paths: StackPaths): void {
   createOnce(paths.apiTokenFile, () => `agr_${randomBytes(32).toString('base64url')}`);
   createOnce(paths.runnerKeysFile, () => JSON.stringify({ keys: [newSigningKey()] }));
+  createOnce(paths.webhookKeyFile, () => randomBytes(32).toString('base64url'));
 }
 
 /** Stores the model provider's key for the worker; written at every start, because the user may have changed it. */

@@ -42,7 +42,6 @@ export function apiChild(paths: StackPaths, addresses: StackAddresses, passedOn:
     AGENTRUN_API_HOST: '127.0.0.1',
     AGENTRUN_API_PORT: String(addresses.apiPort),
     AGENTRUN_API_TOKEN_FILE: paths.apiTokenFile,
-    AGENTRUN_MGR_URL: addresses.apiUrl,
   };
   return { ...ownChild(paths, 'api'), command: ownProgram('api/main.js', [], env), stopGraceMs: 1_500 };
 }
@@ -81,8 +80,10 @@ function sharedSettings(paths: StackPaths, addresses: StackAddresses): Environme
     DATABASE_URL_FILE: paths.databaseUrlFile,
     TEMPORAL_ADDRESS: addresses.temporalAddress,
     TEMPORAL_NAMESPACE: 'default',
+    AGENTRUN_MGR_URL: addresses.apiUrl,
     AGENTRUN_INTERNAL_MGR_URL: addresses.apiUrl,
     AGENTRUN_RUNNER_KEYS_FILE: paths.runnerKeysFile,
+    AGENTRUN_WEBHOOK_KEY_FILE: paths.webhookKeyFile,
   };
 }
 

@@ -14,6 +14,7 @@ export interface StackPaths {
   readonly databaseUrlFile: string;
   readonly apiTokenFile: string;
   readonly runnerKeysFile: string;
+  readonly webhookKeyFile: string;
   readonly providerKeyFile: string;
   readonly stackFile: string;
   readonly processesDir: string;
@@ -31,6 +32,7 @@ export function stackPaths(dataDir: string): StackPaths {
     databaseUrlFile: inside('secrets', 'database-url'),
     apiTokenFile: inside('secrets', 'api-token'),
     runnerKeysFile: inside('secrets', 'runner-keys.json'),
+    webhookKeyFile: inside('secrets', 'webhook-key'),
     providerKeyFile: inside('secrets', 'provider-key'),
     stackFile: inside('stack.json'),
     processesDir: inside('processes'),

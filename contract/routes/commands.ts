@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { commandRecordSchema, createCommandSchema, outcomeSchema } from '../commands.js';
 import { commandIdSchema } from '../ids.js';
-import { integerQuery, limitQuery, waitMsQuery } from '../queries.js';
+import { integerQuery, limitQuery, queryOf, waitMsQuery } from '../queries.js';
 import { routeContract } from '../route-contract.js';
 import { commandPageSchema } from '../runners.js';
 import { cancelObservationSchema, cancelSchema, runResultSchema } from '../runs.js';
@@ -38,6 +38,8 @@ export const commandRoutes = {
       afterSeq: integerQuery({ min: 0, max: Number.MAX_SAFE_INTEGER, default: 0 }),
       limit: limitQuery(20),
       waitMs: waitMsQuery,
+      // What a runner believes; the poll ends when it is not so.
+      watched: queryOf(z.enum(['true', 'false'])),
     }),
     data: commandPageSchema,
     failures: ['fenced'],

@@ -5,7 +5,9 @@ import { runnerRoutes } from './runners.js';
 import { runRoutes } from './runs.js';
 import { sessionRoutes } from './sessions.js';
 import { storageRoutes } from './storage.js';
+import { streamRoutes } from './streams.js';
 import { systemRoutes } from './system.js';
+import { webhookRoutes } from './webhooks.js';
 
 /** Every route by its operation id. */
 export const routes = {
@@ -16,7 +18,9 @@ export const routes = {
   ...commandRoutes,
   ...runnerRoutes,
   ...queueRoutes,
+  ...streamRoutes,
   ...auditRoutes,
+  ...webhookRoutes,
 };
 /** Operation ids of the API. */
 export type OperationId = keyof typeof routes;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { outcomeSchema } from '../commands.js';
+import { deltasAnswerSchema, sendDeltasSchema } from '../deltas.js';
 import { eventTypeSchema, runEventSchema } from '../events.js';
 import { sessionIdSchema } from '../ids.js';
 import { ingestAnswerSchema } from '../ingest.js';
@@ -56,20 +57,32 @@ export const runnerRoutes = {
     path: '/api/v1/runs/:runId/ingest',
     tag,
     summary:
-      'Appends a batch of events, exactly once; an empty one asks for lastAcceptedSeq. `spilledEpoch`: late events of an earlier attempt.',
+      'Appends a batch of events, exactly once; an empty one asks for lastAcceptedSeq. A last line `complete` ends the stream of the epoch. `spilledEpoch`: late events of an earlier attempt.',
     auth: { api: 'operate', run: true },
     params: runParams,
     // Epochs count from 1: without the parameter it is 0.
     query: z.object({ spilledEpoch: integerQuery({ min: 1, max: 1_000_000, default: 0 }) }),
     bodyKind: 'ndjson',
     data: ingestAnswerSchema,
-    failures: ['fenced', 'conflict'],
+    failures: ['fenced', 'conflict', 'request-timeout'],
+  }),
+  sendDeltas: routeContract({
+    method: 'post',
+    path: '/api/v1/runs/:runId/deltas',
+    tag,
+    summary: 'Text that the agent is writing now, for who watches; best effort, never in the log.',
+    auth: { run: true },
+    params: runParams,
+    body: sendDeltasSchema,
+    data: deltasAnswerSchema,
+    failures: ['fenced'],
   }),
   appendEvent: routeContract({
     method: 'post',
     path: '/api/v1/runs/:runId/events',
     tag,
-    summary: 'Appends one event without a sequence, for old runners (contract.md 5.3).',
+    summary:
+      'Appends one event as the next of its epoch, for old runners that count none (contract.md 5.3). A producer uses this or ingest.',
     auth: { api: 'operate', run: true },
     params: runParams,
     body: z.object({
@@ -77,7 +90,7 @@ export const runnerRoutes = {
       payload: optionalOr(jsonObjectSchema, {}),
     }),
     data: runEventSchema,
-    idempotency: 'none',
+    idempotency: 'key',
     failures: ['fenced', 'conflict'],
   }),
   finishAttempt: routeContract({

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { commandRecordSchema } from '../commands.js';
-import { eventPageSchema } from '../events.js';
+import { eventPageSchema, outputPageSchema } from '../events.js';
 import { runIdSchema, sessionIdSchema } from '../ids.js';
 import {
   cursorQuery,
@@ -129,11 +129,12 @@ export const sessionRoutes = {
     method: 'get',
     path: '/api/v1/sessions/:sessionId/output',
     tag,
-    summary: 'As trace, only what reads as text.',
+    summary:
+      'The transcript: as trace, only what reads as text and has ended (messages, commands, file changes, errors, requests), each with its `text`.',
     auth: { api: 'read' },
     params: sessionParams,
     query: tracePageQuery,
-    data: eventPageSchema,
+    data: outputPageSchema,
   }),
   send: routeContract({
     method: 'post',

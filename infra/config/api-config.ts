@@ -6,6 +6,7 @@ import {
   pathPrefixSetting,
   type ResolvedBase,
 } from './base-urls.js';
+import { originsSetting } from './cors-setting.js';
 import { type MetricsAddress, metricsAddress, metricsVariables } from './metrics-settings.js';
 import { isLoopbackName, isTrustworthyUrl, type OidcSettings } from './oidc-settings.js';
 import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
@@ -27,7 +28,9 @@ import {
   rateLimitSetting,
   runnerKeysMeaning,
 } from './setting-types.js';
+import { type StreamSettings, streamSettings, streamVariables } from './stream-settings.js';
 import { type ApiTokenSetting, clearTokenSchema } from './tokens-file.js';
+import { type WebhookSettings, webhookSettings, webhookVariables } from './webhook-settings.js';
 
 /** The variables of the API. */
 export const apiSettings = z.object({
@@ -90,6 +93,17 @@ export const apiSettings = z.object({
     .describe(
       'Unknown tokens per minute of one address before those are told to wait; 0 is without a limit. Known tokens pass all the same.',
     ),
+  ...streamVariables,
+  AGENTRUN_CORS_ORIGINS: originsSetting
+    .optional()
+    .describe(
+      'Origins whose pages may use the API from a browser, with a token, divided by commas. Not set: none.',
+    ),
+  AGENTRUN_SHUTDOWN_DELAY_MS: integerSetting({ min: 0, max: 600_000 })
+    .default(0)
+    .describe(
+      'How long the API serves on after SIGTERM, in milliseconds, not ready any more, so that load balancers notice before streams are told to go elsewhere.',
+    ),
   AGENTRUN_TRUSTED_PROXIES: integerSetting({ min: 0, max: 10 })
     .default(0)
     .describe(
@@ -98,6 +112,7 @@ export const apiSettings = z.object({
   AGENTRUN_RUNNER_KEYS_FILE: z
     .string({ error: 'expected the path of a JSON Web Key Set' })
     .describe(runnerKeysMeaning),
+  ...webhookVariables,
   ...managerUrlVariables,
   AGENTRUN_PATH_PREFIX: pathPrefixSetting
     .optional()
@@ -128,8 +143,13 @@ export interface ApiConfig {
   readonly rateLimitPerMinute: number;
   /** Unknown tokens per minute of one address; 0 is without a limit. */
   readonly unknownTokensPerMinute: number;
+  readonly streams: StreamSettings;
+  /** Origins whose pages may use the API from a browser. */
+  readonly corsOrigins: readonly string[];
+  readonly shutdownDelayMs: number;
   readonly trustedProxies: number;
   readonly runnerKeysFile: string;
+  readonly webhooks: WebhookSettings;
   /** What absolute links are made from; undefined: nobody has said it. */
   readonly publicUrl: string | undefined;
   /** Where runners and other parts beside it reach the API. */
@@ -169,8 +189,12 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
     oidc,
     rateLimitPerMinute: read.AGENTRUN_RATE_LIMIT_PER_MINUTE,
     unknownTokensPerMinute: read.AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE,
+    streams: streamSettings(read),
+    corsOrigins: read.AGENTRUN_CORS_ORIGINS ?? [],
+    shutdownDelayMs: read.AGENTRUN_SHUTDOWN_DELAY_MS,
     trustedProxies: read.AGENTRUN_TRUSTED_PROXIES,
     runnerKeysFile: read.AGENTRUN_RUNNER_KEYS_FILE,
+    webhooks: webhookSettings(read),
     publicUrl: read.AGENTRUN_MGR_URL,
     internalBase: managerBase(read),
     pathPrefix: pathPrefix(read.AGENTRUN_PATH_PREFIX, read.AGENTRUN_MGR_URL),

@@ -24,6 +24,7 @@ import {
   providerMeanings,
   runnerKeysMeaning,
 } from './setting-types.js';
+import { type WebhookSettings, webhookSettings, webhookVariables } from './webhook-settings.js';
 
 /** The variables of a worker. */
 export const workerSettings = z.object({
@@ -31,6 +32,7 @@ export const workerSettings = z.object({
   ...temporalVariables,
   ...managerUrlVariables,
   AGENTRUN_RUNNER_KEYS_FILE: z.string().describe(runnerKeysMeaning),
+  ...webhookVariables,
   AGENTRUN_DATA_DIR: z.string().default('.agentrun').describe(dataDirMeaning),
   AGENTRUN_LAUNCHER: launcherSetting
     .default('process')
@@ -47,6 +49,11 @@ export const workerSettings = z.object({
   AGENTRUN_WORKER_SUPERVISE_SLOTS: integerSetting({ min: 1, max: 100_000 })
     .default(2_000)
     .describe('How many turns one worker watches at a time.'),
+  AGENTRUN_EVENT_RETENTION_DAYS: integerSetting({ min: 1, max: 36_500 })
+    .optional()
+    .describe(
+      'Events of runs that ended longer ago than so many days are dropped, a whole month at a time. Not set: they are kept for ever.',
+    ),
   AGENTRUN_LOG_LEVEL: logLevelSetting.default('info').describe(logLevelMeaning),
   OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional().describe(otlpEndpointMeaning),
   ...metricsVariables,
@@ -70,6 +77,9 @@ export interface WorkerConfig {
   /** Where runners reach the API: the internal URL, else the public one (requirements.md A.0.a 3). */
   readonly manager: ResolvedBase;
   readonly runnerKeysFile: string;
+  readonly webhooks: WebhookSettings;
+  /** What absolute links are made from; undefined: nobody has said it. */
+  readonly publicUrl: string | undefined;
   readonly dataDir: string;
   readonly launcher: LauncherSetting;
   /** What runners are told of the model provider; undefined where this worker starts none. */
@@ -77,6 +87,8 @@ export interface WorkerConfig {
   readonly runnerIdleTimeoutMs: number;
   readonly bootRepositoryUrl: string | undefined;
   readonly superviseSlots: number;
+  /** Undefined: events are kept for ever. */
+  readonly eventRetentionDays: number | undefined;
   readonly logLevel: string;
   readonly otlpEndpoint: string | undefined;
   readonly metrics: MetricsAddress;
@@ -96,12 +108,15 @@ export function readWorkerConfig(env: Environment = process.env): WorkerConfig {
     temporal: temporalSettings(read),
     manager: managerBase(read),
     runnerKeysFile: read.AGENTRUN_RUNNER_KEYS_FILE,
+    webhooks: webhookSettings(read),
+    publicUrl: read.AGENTRUN_MGR_URL,
     dataDir: resolve(read.AGENTRUN_DATA_DIR),
     launcher: read.AGENTRUN_LAUNCHER,
     provider: read.AGENTRUN_LAUNCHER === 'external' ? undefined : providerConfig(read),
     runnerIdleTimeoutMs: read.AGENTRUN_RUNNER_IDLE_TIMEOUT_MS,
     bootRepositoryUrl: read.AGENTRUN_BOOT_REPO_URL,
     superviseSlots: read.AGENTRUN_WORKER_SUPERVISE_SLOTS,
+    eventRetentionDays: read.AGENTRUN_EVENT_RETENTION_DAYS,
     logLevel: read.AGENTRUN_LOG_LEVEL,
     otlpEndpoint: read.OTEL_EXPORTER_OTLP_ENDPOINT,
     metrics: metricsAddress(read),

@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, lstat, mkdir, realpath, rename, rmdir } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { sessionIdSchema } from '../../contract/ids.js';
+import { runIdSchema, sessionIdSchema } from '../../contract/ids.js';
 import { sessionFolders } from '../launchers/local-folders.js';
+import { spilledBatches, spillsIn } from '../spill/spill-files.js';
 import { measureDirectory } from './measure-directory.js';
 import { removeTree } from './remove-tree.js';
-import type { SessionStorage, StorageFacts } from './session-storage.js';
+import type { SessionStorage, SpilledAttempt, StorageFacts } from './session-storage.js';
 
 /** A look must be over before the request that asked for it gives up. */
 const defaultLimits = { mostFiles: 200_000, longestMs: 2_000 };
@@ -69,6 +70,29 @@ export class DirectoryStorage implements SessionStorage {
 
   async removeDiscarded(sessionId: string, generation: string, signal?: AbortSignal): Promise<void> {
     await removeTree(await this.#discarded(sessionId, generation), { longestMs: longestRemovalMs, signal });
+  }
+
+  async spills(sessionId: string): Promise<SpilledAttempt[]> {
+    const { root, supervisor } = sessionFolders(this.#dataDir, checked(sessionId));
+    const runs = join(supervisor, 'runs');
+    for (const folder of [root, supervisor, runs])
+      if (!(await (folder === root ? this.#requireOwn(root) : isDirectory(folder)))) return [];
+    const found: SpilledAttempt[] = [];
+    for (const entry of await readdir(runs, { withFileTypes: true })) {
+      const runId = entry.name;
+      const folder = join(runs, runId);
+      if (!runIdSchema.safeParse(runId).success || !entry.isDirectory()) continue;
+      for (const [epoch, paths] of await spillsIn(folder))
+        found.push({
+          runId,
+          epoch,
+          batches: () => spilledBatches(paths),
+          remove: async () => {
+            for (const path of paths) await rm(path, { force: true });
+          },
+        });
+    }
+    return found;
   }
 
   /** Beside the sessions, so that a folder can be moved there at once; no session id begins with a dot. */

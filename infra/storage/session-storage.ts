@@ -1,3 +1,5 @@
+import type { IngestLine } from '../../contract/ingest.js';
+
 /** What a look at a session's storage found. */
 export interface StorageFacts {
   /** `Bound`: it is there; `Lost`: it is not. The words of Kubernetes for a volume claim. */
@@ -9,6 +11,16 @@ export interface StorageFacts {
   readonly sha256: string | null;
   /** False: a limit was reached before every file was counted; size and count are lower bounds. */
   readonly isComplete: boolean;
+}
+
+/** Events that an attempt's runner left on the storage because the API did not take them. */
+export interface SpilledAttempt {
+  readonly runId: string;
+  readonly epoch: number;
+  /** In their order; each is one request's worth. @throws Error when they cannot be read. */
+  batches(): AsyncGenerator<IngestLine[]>;
+  /** They are kept elsewhere. Idempotent. */
+  remove(): Promise<void>;
 }
 
 /** Where the files of sessions live: directories in local mode. Every method is idempotent. */
@@ -26,4 +38,6 @@ export interface SessionStorage {
   removeDiscarded(sessionId: string, generation: string, signal?: AbortSignal): Promise<void>;
   /** Undoes {@link ensure} where nothing has been put there since; false when something is left. */
   removeEmpty(sessionId: string): Promise<boolean>;
+  /** What runners of the session could not send, oldest attempts of a run first. Only of runners that are gone: nobody else writes there then. */
+  spills(sessionId: string): Promise<SpilledAttempt[]>;
 }

@@ -15,10 +15,17 @@ const secretShapes: readonly RegExp[] = [
   /\bgithub_pat_[A-Za-z0-9_]{20,}/g,
   /\b(Bearer\s+)[A-Za-z0-9._~+/-]{16,}=*/gi,
 ];
+/** No shape matches less: `sk-` and 16 characters. */
+const shortestShape = 19;
 /** Everything that a JSON Web Token could stand in: found whole, so that no part of it is looked through twice. */
 const dottedRun = /[A-Za-z0-9_.-]{29,}/g;
 const tokenHeader = /\beyJ[A-Za-z0-9_-]{8,}$/;
 const shortestTokenPart = 8;
+
+/** White space, and everything beyond ASCII: no shape of a credential reaches over it, and few known secrets do. */
+export const textBoundary = /[\s\u0080-\uffff]/;
+/** What one UTF-16 unit of a secret becomes at most: three bytes as `%252525..`. */
+const longestEscape = 27;
 
 /**
  * Removes known secret values, and what looks like a credential, from text and JSON. A known value is found raw, base64, hex, URL- and
@@ -30,6 +37,11 @@ export interface Redactor {
   /** As `add`, for a secret that is renewed: of each `name` the current and the former value are known. */
   rotate(name: string, secret: string): void;
   text(text: string): string;
+  /**
+   * How far a known secret may reach over white space or a character beyond ASCII, in characters of a text; 0 while none holds such a character. All else
+   * that is removed lies between two of them.
+   */
+  readonly overlap: number;
   /** A copy with every string (keys too) redacted. */
   json(value: JsonValue): JsonValue;
 }
@@ -38,9 +50,16 @@ export interface Redactor {
 export function createRedactor(secrets: readonly (string | undefined)[] = []): Redactor {
   const known = new Map<string, SecretPattern>();
 
+  let overlap = 0;
+  const measure = (secret: string): void => {
+    if (textBoundary.test(secret)) overlap = Math.max(overlap, secret.length * longestEscape);
+  };
+
   const add = (secret: string | undefined): void => {
     const value = secret?.trim() ?? '';
-    if (value.length >= shortestSecretLength && !known.has(value)) known.set(value, secretPattern(value));
+    if (value.length < shortestSecretLength || known.has(value)) return;
+    known.set(value, secretPattern(value));
+    measure(value);
   };
 
   const rotating = new Map<string, readonly { secret: string; pattern: SecretPattern }[]>();
@@ -52,6 +71,7 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
     )
       return;
     const renewed = { secret, pattern: secretPattern(secret) };
+    measure(secret);
     rotating.set(name, current === undefined ? [renewed] : [renewed, current]);
   };
 
@@ -60,7 +80,8 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
     for (const pattern of known.values()) output = pattern.replace(output, redacted);
     for (const kept of rotating.values())
       for (const { pattern } of kept) output = pattern.replace(output, redacted);
-    output = output.replace(dottedRun, withoutWebTokens);
+    if (output.includes('eyJ')) output = output.replace(dottedRun, withoutWebTokens);
+    if (output.length < shortestShape) return output;
     for (const shape of secretShapes) {
       output = output.replace(shape, (_match, prefix: unknown) =>
         typeof prefix === 'string' ? `${prefix}${redacted}` : redacted,
@@ -79,7 +100,15 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
   };
 
   for (const secret of secrets) add(secret);
-  return { add, rotate, text, json };
+  return {
+    add,
+    rotate,
+    text,
+    json,
+    get overlap() {
+      return overlap;
+    },
+  };
 }
 
 /** Blanks each `eyJ….….…` in a run of letters, digits, `_`, `-` and dots. */

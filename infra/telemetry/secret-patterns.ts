@@ -22,14 +22,20 @@ export interface SecretPattern {
  */
 export function secretPattern(secret: string): SecretPattern {
   const encoded = encodedForms(secret);
-  const escaped = escapedForm(secret);
+  const replaceEscaped = escapedReplacer(secret);
   const piecewise = isOpaque(secret) ? piecesOf(secret) : [];
+  const shortest = Math.min(
+    secret.length,
+    ...encoded.map(({ length }) => length),
+    piecewise.length === 0 ? secret.length : shortestCutPiece,
+  );
   return {
     replace(text, replacement) {
+      if (text.length < shortest) return text;
       let output = text.includes(secret) ? text.replaceAll(secret, replacement) : text;
       for (const form of encoded) if (output.includes(form)) output = output.replaceAll(form, replacement);
       // Only these two can begin an escape, and few texts hold one.
-      if (output.includes('%') || output.includes('\\')) output = output.replace(escaped, replacement);
+      if (output.includes('%') || output.includes('\\')) output = replaceEscaped(output, replacement);
       for (const piece of piecewise) output = replacePiece(output, secret, piece, replacement);
       return piecewise.length === 0 ? output : replaceCutPieces(output, secret, replacement);
     },
@@ -80,13 +86,24 @@ function replacePiece(
 
 /** A text that ends with the secret's beginning, or begins with its end. */
 function replaceCutPieces(text: string, secret: string, replacement: string): string {
+  if (text.length < shortestCutPiece) return text;
   let output = text;
-  for (let length = Math.min(secret.length - 1, output.length); length >= shortestCutPiece; length -= 1) {
+  const cutAtEnd = secret.includes(text.slice(-shortestCutPiece));
+  for (
+    let length = cutAtEnd ? Math.min(secret.length - 1, output.length) : 0;
+    length >= shortestCutPiece;
+    length -= 1
+  ) {
     if (!output.endsWith(secret.slice(0, length))) continue;
     output = output.slice(0, -length) + replacement;
     break;
   }
-  for (let length = Math.min(secret.length - 1, output.length); length >= shortestCutPiece; length -= 1) {
+  const cutAtBeginning = secret.includes(output.slice(0, shortestCutPiece));
+  for (
+    let length = cutAtBeginning ? Math.min(secret.length - 1, output.length) : 0;
+    length >= shortestCutPiece;
+    length -= 1
+  ) {
     if (!output.startsWith(secret.slice(-length))) continue;
     output = replacement + output.slice(length);
     break;
@@ -123,24 +140,102 @@ const shortEscapes: Readonly<Record<string, string>> = {
   '\b': 'b',
   '\f': 'f',
 };
+const escapedLetters = new Map(
+  Object.entries(shortEscapes).map(([character, letter]) => [letter.replace('\\', ''), character]),
+);
 
-/** Each character as it is or escaped: `%2F`, `\u002f`, `\/`, and the backslashes doubled by another round. */
-function escapedForm(secret: string): RegExp {
+/**
+ * Replaces the secret where at least one of its characters is escaped. A pattern of the whole secret is large, slow to compile and slow to try at every
+ * character of a text; so it is made only when an escape of one of its characters is found behind those that come before it in the secret.
+ */
+function escapedReplacer(secret: string): (text: string, replacement: string) => string {
+  let whole: RegExp | undefined;
+  // What begins an escape may then be a character as it is, and a character of two units cannot be counted in units.
+  if (/[%\\]/.test(secret) || Array.from(secret).length !== secret.length)
+    return (text, replacement) => text.replace((whole ??= escapedForm(secret, 'g')), replacement);
+  const places = new Map<string, number[]>();
+  for (const [place, character] of [...secret].entries()) {
+    const key = character < '\u0080' ? character : beyondAscii;
+    places.set(key, [place, ...(places.get(key) ?? [])]);
+  }
+  return (text, replacement) => {
+    let output = '';
+    let done = 0;
+    for (const { at, character } of escapesIn(text)) {
+      // The longest beginning first, which is the match that a search from the left finds.
+      for (const place of places.get(character) ?? []) {
+        const start = at - place;
+        if (start < done || !text.startsWith(secret.slice(0, place), start)) continue;
+        whole ??= escapedForm(secret, 'y');
+        whole.lastIndex = start;
+        if (!whole.test(text)) continue;
+        output += text.slice(done, start) + replacement;
+        done = whole.lastIndex;
+        break;
+      }
+    }
+    return done === 0 ? text : output + text.slice(done);
+  };
+}
+
+const beyondAscii = 'beyond';
+const mostBackslashes = 16;
+
+/** Every place of a text where an escape may begin, with the character that it is for, as {@link escapedSources} says. */
+function* escapesIn(text: string): Generator<{ at: number; character: string }> {
+  let percent = text.indexOf('%');
+  let backslash = text.indexOf('\\');
+  while (percent !== -1 || backslash !== -1) {
+    const isPercent = backslash === -1 || (percent !== -1 && percent < backslash);
+    const at = isPercent ? percent : backslash;
+    const character = isPercent ? percentEscaped(text, at) : backslashEscaped(text, at);
+    if (character !== undefined) yield { at, character };
+    if (isPercent) percent = text.indexOf('%', at + 1);
+    else backslash = text.indexOf('\\', at + 1);
+  }
+}
+
+function percentEscaped(text: string, at: number): string | undefined {
+  let from = at + 1;
+  for (let round = 0; round < 3 && text.startsWith('25', from); round += 1) from += 2;
+  return characterOf(text.slice(from, from + 2), 2);
+}
+
+function backslashEscaped(text: string, at: number): string | undefined {
+  let from = at + 1;
+  while (from - at <= mostBackslashes && text[from] === '\\') from += 1;
+  if (from - at > mostBackslashes) return undefined;
+  const letter = text[from] ?? '';
+  return letter === 'u' ? characterOf(text.slice(from + 1, from + 5), 4) : escapedLetters.get(letter);
+}
+
+function characterOf(hex: string, digits: number): string | undefined {
+  if (hex.length < digits || !/^[0-9a-f]+$/i.test(hex)) return undefined;
+  const code = Number.parseInt(hex, 16);
+  return code < 0x80 ? String.fromCharCode(code) : beyondAscii;
+}
+
+/** Each character as it is or escaped. */
+function escapedForm(secret: string, flags: 'g' | 'y'): RegExp {
   const characters = Array.from(secret, (character) => {
     const plain = character.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
-    // Escaped again, the percent sign is %25 itself.
-    const percent = [...Buffer.from(character)]
-      .map((byte) => `%(?:25){0,3}${anyCase(byte.toString(16).padStart(2, '0'))}`)
-      .join('');
-    const units = Array.from(
-      { length: character.length },
-      (_, index) => `\\\\{1,16}u${anyCase(character.charCodeAt(index).toString(16).padStart(4, '0'))}`,
-    ).join('');
-    const letter = shortEscapes[character];
-    const short = letter === undefined ? '' : `|\\\\{1,16}${letter}`;
-    return `(?:${units}|${percent}${short}|${plain})`;
+    return `(?:${[...escapedSources(character), plain].join('|')})`;
   });
-  return new RegExp(characters.join(''), 'g');
+  return new RegExp(characters.join(''), flags);
+}
+
+/** A character escaped: `%2F`, `\u002f`, `\/`, and the backslashes doubled by another round. */
+function escapedSources(character: string): string[] {
+  // Escaped again, the percent sign is %25 itself.
+  const percent = [...Buffer.from(character)]
+    .map((byte) => `%(?:25){0,3}${anyCase(byte.toString(16).padStart(2, '0'))}`)
+    .join('');
+  const units = Array.from(
+    { length: character.length },
+    (_, index) => `\\\\{1,16}u${anyCase(character.charCodeAt(index).toString(16).padStart(4, '0'))}`,
+  ).join('');
+  const letter = shortEscapes[character];
+  return [units, percent, ...(letter === undefined ? [] : [`\\\\{1,16}${letter}`])];
 }
 
 function anyCase(hex: string): string {

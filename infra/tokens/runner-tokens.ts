@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import {
   createLocalJWKSet,
@@ -25,6 +26,8 @@ import {
 export const runTokenLifeMs = 15 * 60_000;
 const clockToleranceSeconds = 5;
 const algorithm = 'ES256';
+/** A few for each of the runners that one process serves. */
+const rememberedTokens = 4_000;
 
 const keySchema = z.object({
   kty: z.literal('EC'),
@@ -55,6 +58,15 @@ type SigningKey = Awaited<ReturnType<typeof importJWK>>;
 export class RunnerTokens {
   readonly #signWith: { key: SigningKey; kid: string } | undefined;
   readonly #keys: ReturnType<typeof createLocalJWKSet>;
+
+  /**
+   * Tokens that were found good, by their digest. The keys of a process never change, so until its time is over a token stays what it is; a runner sends
+   * the same one with every batch of events, of which a check of its signature would be a large part.
+   */
+  readonly #verified = new Map<
+    string,
+    { readonly audience: string; readonly payload: JWTPayload; readonly expiredFromMs: number }
+  >();
 
   private constructor(publicKeys: JWK[], signWith: { key: SigningKey; kid: string } | undefined) {
     this.#keys = createLocalJWKSet({ keys: publicKeys });
@@ -148,6 +160,18 @@ export class RunnerTokens {
     audience: string,
     claims: Claims,
   ): Promise<z.output<Claims>> {
+    const digest = createHash('sha256').update(token).digest('base64');
+    const known = this.#verified.get(digest);
+    const payload =
+      known !== undefined && known.audience === audience && Date.now() < known.expiredFromMs
+        ? known.payload
+        : await this.#verifyAnew(token, audience, digest);
+    const parsed = claims.safeParse(payload);
+    if (!parsed.success) throw unauthorized('malformed');
+    return parsed.data;
+  }
+
+  async #verifyAnew(token: string, audience: string, digest: string): Promise<JWTPayload> {
     let payload: JWTPayload;
     try {
       const verified = await jwtVerify(token, this.#keyOf, {
@@ -160,9 +184,17 @@ export class RunnerTokens {
     } catch (error) {
       throw unauthorized(refusalCode(error));
     }
-    const parsed = claims.safeParse(payload);
-    if (!parsed.success) throw unauthorized('malformed');
-    return parsed.data;
+    const { exp, nbf } = payload;
+    if (exp === undefined || nbf !== undefined) return payload;
+    this.#verified.delete(digest);
+    const [oldest] = this.#verified.keys();
+    if (this.#verified.size >= rememberedTokens && oldest !== undefined) this.#verified.delete(oldest);
+    this.#verified.set(digest, {
+      audience,
+      payload,
+      expiredFromMs: (exp + clockToleranceSeconds) * 1_000,
+    });
+    return payload;
   }
 }
 

@@ -51,11 +51,20 @@ export interface OpenedThread {
   readonly history: ThreadHistory | null;
 }
 
+/** More text of a message or of a summary of reasoning. `restarts`: what the item had before is void. */
+export interface TextPiece {
+  readonly itemId: string;
+  readonly text: string;
+  readonly restarts: boolean;
+}
+
 /** What a driver tells. All calls come in the order of the agent's own words. */
 export interface DriverListener {
   onEvent(event: ProducedEvent): void;
   /** A sign of life that is no event, such as a delta. Every notification is activity (agents.md 2.1). */
   onActivity(): void;
+  /** Text that the agent is writing now; the event of its item, which follows, has all of it. */
+  onText?(piece: TextPiece): void;
   /** The agent asks a person and waits until `answer` is called for it. */
   onRequest(request: AgentRequest): void;
   /** The agent waits no more for this request: its turn ended, or it changed its mind. */

@@ -20,6 +20,8 @@ export interface AttemptLogOptions {
   readonly supervisorDirectory: string;
   readonly redactor: Redactor;
   readonly progress: TurnProgress;
+  /** Has the API give the run a fresh token. */
+  readonly refreshToken: () => Promise<void>;
   readonly onFenced: (reason: string) => void;
   /** Fires when nothing more can be uploaded. */
   readonly signal: AbortSignal;
@@ -39,10 +41,11 @@ export class AttemptLog {
     const { assignment, api, log } = options;
     this.#options = options;
     this.folder = new RunFolder(options.supervisorDirectory, assignment.run.id, log);
-    this.#spill = new EventSpill(this.folder.spillPath(assignment.epoch), log);
+    this.#spill = new EventSpill(this.folder.path, assignment.epoch, log);
     this.#leftovers = this.#uploadLeftovers();
     this.uploader = new EventUploader({
       send: (lines, timeoutMs) => api.ingest(lines, timeoutMs),
+      refreshToken: options.refreshToken,
       onFenced: options.onFenced,
       log,
       journal: this.#spill,
@@ -53,6 +56,8 @@ export class AttemptLog {
       uploader: this.uploader,
       progress: options.progress,
     });
+    // A flush that waits then ends with it.
+    options.signal.addEventListener('abort', () => this.uploader.stop(), { once: true });
     void this.folder.removeOthers();
   }
 
@@ -79,7 +84,13 @@ export class AttemptLog {
   /** Nothing follows. What was not accepted stays on the volume. */
   close(): void {
     this.uploader.stop();
-    this.#spill.close(this.uploader.complete);
+    const { size } = this.uploader;
+    if (size > 0)
+      this.#options.log.warn(
+        { remaining: size },
+        'events were not uploaded: they stay on the session storage',
+      );
+    this.#spill.close(size === 0);
   }
 
   async #uploadLeftovers(): Promise<void> {

@@ -10,12 +10,11 @@ import { attemptOutcome, type Interference } from './attempt-outcome.js';
 import type { EventUploader } from './event-uploader.js';
 import type { RunApi } from './manager-api.js';
 import { type ReportResult, reportOutcome } from './outcome-report.js';
+import { stopLimits } from './stop-limits.js';
 import type { TurnEvents } from './turn-events.js';
 
 /** The flush before the report has the patience; this one only begins it. */
 const earlyFlushMs = 1_000;
-/** A supervisor that is being stopped has no more for a flush. */
-const stopFlushMs = 1_500;
 
 export interface AttemptReportOptions {
   readonly api: RunApi;
@@ -52,7 +51,7 @@ export async function reportAttempt(end: TurnEnd, options: AttemptReportOptions)
     uploader,
     outcome,
     signal,
-    ...(interference.stopping ? { flushLimitMs: stopFlushMs } : {}),
+    ...(interference.stopping ? { flushLimitMs: stopLimits.flushMs } : {}),
     log,
   });
   log.info(

@@ -12,6 +12,7 @@ export interface CommandFeedOptions {
   readonly afterSeq: number;
   readonly onCommand: (command: CommandRecord) => void;
   readonly onCancel: (reason: string | null, deadlineMs: number | null) => void;
+  readonly onWatched: (watched: boolean) => void;
   readonly onFenced: (reason: string) => void;
   readonly log: ClientLog;
 }
@@ -34,7 +35,7 @@ export class CommandFeed {
   }
 
   async #loop(): Promise<void> {
-    const { poll, onCommand, onCancel, onFenced, log } = this.#options;
+    const { poll, onCommand, onCancel, onWatched, onFenced, log } = this.#options;
     const { signal } = this.#stopping;
     let afterSeq = this.#options.afterSeq;
     for (let failures = 0; !signal.aborted; ) {
@@ -43,6 +44,7 @@ export class CommandFeed {
         const page = await poll(afterSeq, signal);
         if (signal.aborted) return;
         failures = 0;
+        onWatched(page.watched);
         for (const command of page.items) {
           afterSeq = Math.max(afterSeq, command.seq);
           onCommand(command);

@@ -68,6 +68,7 @@ export class DriverHost {
       listener: {
         onEvent: (event) => this.emit(event),
         onActivity: () => this.#target?.onActivity(),
+        onText: (piece) => this.#target?.onText?.(piece),
         onRequest: (request) => this.#target?.onRequest(request),
         onRequestClosed: (requestId) => this.#target?.onRequestClosed(requestId),
         onTurnEnd: (end: TurnEnd) => this.#target?.onTurnEnd(end),

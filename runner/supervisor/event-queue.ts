@@ -1,145 +1,177 @@
-import { createHash } from 'node:crypto';
 import type { ProducedEvent } from '../../contract/events.js';
+import { batchLimits } from '../../infra/spill/spill-files.js';
+import type { SpilledEvent, SpillMark } from '../../infra/spill/spill-format.js';
+import { type Loss, lossMarker, type Queued, queued, queuedEvent, refusalMarker } from './queued-event.js';
 
-/** One event above this becomes a marker; the server's limit of a line is 1 MB (contract: `ingestLimits`). */
-const maxEventBytes = 900_000;
-/** Limits of one request, below the server's. */
-export const maxBatchEvents = 900;
-const maxBatchBytes = 4_000_000;
-/** What may wait in memory while the API is away. */
-export const maxQueuedBytes = 64 * 1024 * 1024;
-/** What a line adds to its event. */
-const lineOverheadBytes = 40;
+/** What may wait in memory while the API is away; what is beyond waits in the journal alone. */
+export const memoryLimits = { bytes: 32 * 1024 * 1024, events: 20_000 } as const;
 
-interface Queued {
-  readonly json: string;
-  readonly bytes: number;
-}
-
-/** Where the events that wait are also kept, in case this process does not live to send them. */
+/** Where the events that wait are also kept, in case this process does not live to send them, and those that memory has no room for. */
 export interface EventJournal {
-  /** One more line waits. Answers false when there is no room: the journal is then rewritten. */
-  append(line: string): boolean;
-  /** The API has everything up to `seq`; `waiting` lines are left. */
-  accepted(seq: number, waiting: number): void;
-  /** These lines are all that waits. */
-  rewrite(lines: Iterable<string>): void;
+  /** What a former sender of the same attempt left, if there was one: it is read back first. */
+  readonly left: { readonly mark: SpillMark; readonly waiting: number } | undefined;
+  /** Keeps one more. False: there is no room, or it cannot be written. */
+  append(event: SpilledEvent): boolean;
+  /** Reads on: the next events in order, some megabytes, those that do not wait any more among them. None: they cannot be read. */
+  next(): readonly SpilledEvent[];
+  /** The API has everything up to the mark; `waiting` events are left. */
+  accepted(mark: SpillMark, waiting: number): void;
 }
 
 /**
- * Events on their way, in order. The producer's sequence is a position, not part of an event: the first that waits has
- * `acceptedSeq + 1`, so the server's word about what it has realigns everything behind it.
+ * Events on their way, in order: the oldest in memory, what it has no room for behind them in the journal. The producer's sequence is a position, not
+ * part of an event: an event's ordinal and a shift, so the server's word about what it has realigns everything that waits.
  */
 export class EventQueue {
   readonly #journal: EventJournal | undefined;
-  readonly #maxBytes: number;
-  #queue: Queued[] = [];
-  #bytes = 0;
-  #acceptedSeq = 0;
-  #lost: { count: number; from: string; to: string } | undefined;
+  readonly #limits: { readonly bytes: number; readonly events: number };
+  #head: Queued[] = [];
+  #headBytes = 0;
+  /** Ordinal of the last event that does not wait any more. */
+  #done: number;
+  #shift: number;
+  /** How many wait behind those in memory. */
+  #spilled: number;
+  #spilledSince = '';
+  #lost: Loss | undefined;
 
   constructor(
-    options: { readonly journal?: EventJournal | undefined; readonly maxBytes?: number | undefined } = {},
+    options: {
+      readonly journal?: EventJournal | undefined;
+      readonly limits?: { readonly bytes: number; readonly events: number } | undefined;
+    } = {},
   ) {
     this.#journal = options.journal;
-    this.#maxBytes = options.maxBytes ?? maxQueuedBytes;
+    this.#limits = options.limits ?? memoryLimits;
+    const left = this.#journal?.left;
+    this.#done = left?.mark.accepted ?? 0;
+    this.#shift = left?.mark.shift ?? 0;
+    this.#spilled = left?.waiting ?? 0;
+    this.#spilledSince = new Date().toISOString();
   }
 
   get size(): number {
-    return this.#queue.length;
+    return this.#head.length + this.#spilled;
   }
 
   get acceptedSeq(): number {
-    return this.#acceptedSeq;
+    return this.#done + this.#shift;
+  }
+
+  /** Sequence of the newest event, as it stands now. */
+  get lastSeq(): number {
+    return this.acceptedSeq + this.size;
   }
 
   add(event: ProducedEvent): void {
     const at = event.at ?? new Date().toISOString();
-    const queued = encode({ ...event, at });
-    if (this.#bytes + queued.bytes > this.#maxBytes) {
-      this.#lost = { count: (this.#lost?.count ?? 0) + 1, from: this.#lost?.from ?? at, to: at };
-      return;
-    }
-    this.#markLost();
-    this.#push(queued);
+    if (this.#markLost() && this.#put(queuedEvent({ ...event, at }), at)) return;
+    this.#lost = { count: (this.#lost?.count ?? 0) + 1, from: this.#lost?.from ?? at, to: at };
   }
 
   /** The NDJSON of the next request, of at most `limit` events; undefined when nothing waits. */
-  batch(limit = maxBatchEvents): { lines: string; count: number } | undefined {
-    if (this.#queue.length === 0) return undefined;
+  batch(limit: number = batchLimits.events): { lines: string; count: number } | undefined {
+    this.#readBack();
+    if (this.#head.length === 0) return undefined;
     const lines: string[] = [];
     let bytes = 0;
-    for (const queued of this.#queue) {
-      if (lines.length >= Math.min(limit, maxBatchEvents)) break;
-      if (lines.length > 0 && bytes + queued.bytes > maxBatchBytes) break;
-      lines.push(this.#line(queued, lines.length));
-      bytes += queued.bytes;
+    for (const one of this.#head) {
+      if (lines.length >= Math.min(limit, batchLimits.events)) break;
+      if (lines.length > 0 && bytes + one.bytes > batchLimits.bytes) break;
+      lines.push(`{"seq":${this.acceptedSeq + lines.length + 1},"event":${one.json}}\n`);
+      bytes += one.bytes;
     }
-    return { lines: `${lines.join('\n')}\n`, count: lines.length };
+    return { lines: lines.join(''), count: lines.length };
   }
 
   /** The server has everything up to `lastAcceptedSeq`. Answers whether that changed anything. */
   accepted(lastAcceptedSeq: number): boolean {
-    if (lastAcceptedSeq === this.#acceptedSeq) return false;
-    const count = lastAcceptedSeq - this.#acceptedSeq;
-    const expected = count > 0 && count <= this.#queue.length;
-    const done = this.#queue.splice(0, Math.max(0, count));
-    for (const one of done) this.#bytes -= one.bytes;
-    this.#acceptedSeq = lastAcceptedSeq;
-    if (expected) this.#journal?.accepted(lastAcceptedSeq, this.#queue.length);
-    else this.#rewriteJournal();
+    const count = lastAcceptedSeq - this.acceptedSeq;
+    if (count === 0) return false;
+    // Of another count than ours it says nothing about what waits but where it goes on.
+    if (count < 0 || count > this.size) this.#shift += count;
+    else this.#remove(count);
+    this.#journal?.accepted({ accepted: this.#done, shift: this.#shift }, this.size);
     // There is room now, and no later event may come.
     this.#markLost();
     return true;
   }
 
-  /** The server refuses the first event for good: a marker takes its place. */
-  replaceFirst(reason: string): void {
-    const first = this.#queue.shift();
-    if (first === undefined) return;
-    const at = new Date().toISOString();
-    const marker = encode({
-      type: 'events_lost',
-      at,
-      payload: { count: 1, from: at, to: at, reason: reason.slice(0, 500) },
-    });
-    this.#queue.unshift(marker);
-    this.#bytes += marker.bytes - first.bytes;
-    this.#rewriteJournal();
+  /** The server refuses the first event for good: a marker takes its place. False when that was one already. */
+  replaceFirst(refusal: { readonly tooLarge: boolean; readonly reason: string }): boolean {
+    const [first] = this.#head;
+    const marker = first === undefined ? undefined : refusalMarker(first, refusal);
+    if (first === undefined || marker === undefined) return false;
+    // The journal keeps the event: a later attempt that brings it replaces it likewise.
+    this.#head[0] = marker;
+    this.#headBytes += marker.bytes - first.bytes;
+    return true;
   }
 
-  /** What did not fit leaves a marker in its place. */
-  #markLost(): void {
-    if (this.#lost === undefined) return;
-    const marker = encode({ type: 'events_lost', at: this.#lost.to, payload: { ...this.#lost } });
+  #remove(count: number): void {
+    const removed = this.#head.splice(0, count);
+    for (const one of removed) this.#headBytes -= one.bytes;
+    this.#done += count;
+    this.#spilled -= count - removed.length;
+  }
+
+  /** What had no room leaves a marker where it would have been. False: there is none for the marker either. */
+  #markLost(): boolean {
+    if (this.#lost === undefined) return true;
+    if (!this.#put(lossMarker(this.#lost), this.#lost.to)) return false;
     this.#lost = undefined;
-    this.#push(marker);
+    return true;
   }
 
-  #push(queued: Queued): void {
-    this.#queue.push(queued);
-    this.#bytes += queued.bytes;
-    if (this.#journal?.append(this.#line(queued, this.#queue.length - 1)) === false) this.#rewriteJournal();
+  #put(one: Queued, at: string): boolean {
+    const isInMemory =
+      this.#spilled === 0 &&
+      this.#head.length < this.#limits.events &&
+      this.#headBytes + one.bytes <= this.#limits.bytes;
+    const isKept = this.#journal?.append({ ordinal: this.#done + this.size + 1, json: one.json }) ?? false;
+    if (isInMemory) this.#push(one);
+    else if (!isKept) return false;
+    else {
+      if (this.#spilled === 0) this.#spilledSince = at;
+      this.#spilled += 1;
+    }
+    return true;
   }
 
-  #rewriteJournal(): void {
-    this.#journal?.rewrite(this.#queue.map((queued, index) => this.#line(queued, index)));
+  #push(one: Queued): void {
+    this.#head.push(one);
+    this.#headBytes += one.bytes;
   }
 
-  #line(queued: Queued, index: number): string {
-    return `{"seq":${this.#acceptedSeq + index + 1},"event":${queued.json}}`;
+  /** Memory is filled from the journal only when it is empty, so that the order is kept without a look at it. */
+  #readBack(): void {
+    while (this.#head.length === 0 && this.#spilled > 0) {
+      const read = this.#journal?.next() ?? [];
+      // It begins with those that were in memory too, and with those of a former sender that are known to be accepted.
+      const waiting = read.filter(({ ordinal }) => ordinal > this.#done);
+      const isWhole = waiting.every(({ ordinal }, index) => ordinal === this.#done + index + 1);
+      if (read.length === 0 || !isWhole || waiting.length > this.#spilled) {
+        this.#giveUpSpilled();
+        return;
+      }
+      for (const { json } of waiting) this.#push(queued(json));
+      this.#spilled -= waiting.length;
+    }
   }
-}
 
-function encode(event: ProducedEvent): Queued {
-  const json = JSON.stringify(event);
-  const bytes = Buffer.byteLength(json);
-  if (bytes <= maxEventBytes) return { json, bytes: bytes + lineOverheadBytes };
-  const marker: ProducedEvent = {
-    type: 'event_truncated',
-    ...(event.at === undefined ? {} : { at: event.at }),
-    payload: { originalType: event.type, bytes, sha256: createHash('sha256').update(json).digest('hex') },
-  };
-  const markerJson = JSON.stringify(marker);
-  return { json: markerJson, bytes: Buffer.byteLength(markerJson) + lineOverheadBytes };
+  /** They cannot be read: a marker says so, and their ordinals are not used again. */
+  #giveUpSpilled(): void {
+    const count = this.#spilled;
+    this.#spilled = 0;
+    this.#done += count;
+    this.#shift -= count;
+    this.#lost = {
+      count: count + (this.#lost?.count ?? 0),
+      from: this.#spilledSince,
+      to: new Date().toISOString(),
+      reason: 'what waited on the session storage cannot be read',
+    };
+    this.#journal?.accepted({ accepted: this.#done, shift: this.#shift }, 0);
+    this.#markLost();
+  }
 }

@@ -8,10 +8,9 @@ import { createLogger, describeError, type Logger } from '../../infra/telemetry/
 import { createRedactor } from '../../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../../infra/telemetry/tracing.js';
 import { takeLaunchFile } from './launch-file.js';
+import { stopLimits } from './stop-limits.js';
 import { exitCodes, Supervisor } from './supervisor.js';
 
-/** A stop that takes longer than this is cut short: agent-host ends the agent as soon as we are gone. */
-const stopLimitMs = 8_000;
 /** The collector must not hold the runner. */
 const flushLimitMs = 2_000;
 
@@ -41,7 +40,7 @@ async function main(): Promise<number> {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
         supervisor.stop();
-        setTimeout(() => process.exit(exitCodes.failed), stopLimitMs).unref();
+        setTimeout(() => process.exit(exitCodes.failed), stopLimits.allMs).unref();
       });
     }
     // Local runners are detached: the end of a terminal is not theirs.

@@ -12,6 +12,7 @@ import {
 } from '../../client/index.js';
 import type { AgentRequestResolution } from '../../contract/agent-requests.js';
 import type { CommandRecord, Outcome } from '../../contract/commands.js';
+import type { DeltasAnswer, SendDeltas } from '../../contract/deltas.js';
 import type { IngestAnswer } from '../../contract/ingest.js';
 import { routes } from '../../contract/routes/index.js';
 import type {
@@ -170,10 +171,11 @@ export class RunApi {
     return answer;
   }
 
-  commands(afterSeq: number, signal: AbortSignal): Promise<CommandPage> {
+  /** The long poll for commands; it ends early when `watched`, what the runner believes, is not so. */
+  commands(afterSeq: number, watched: boolean, signal: AbortSignal): Promise<CommandPage> {
     return this.#client.call(
       routes.listCommands,
-      { params: this.#params, query: { afterSeq, waitMs: longPollMs } },
+      { params: this.#params, query: { afterSeq, waitMs: longPollMs, watched: watched ? 'true' : 'false' } },
       { timeoutMs: longPollTimeoutMs, signal, ...this.#steady, retry: noRetry },
     );
   }
@@ -215,6 +217,15 @@ export class RunApi {
         body: new RawBody('application/x-ndjson', lines),
       },
       { timeoutMs, retry: noRetry },
+    );
+  }
+
+  /** Hands over text that the agent is writing; best effort. */
+  deltas(body: SendDeltas, timeoutMs: number): Promise<DeltasAnswer> {
+    return this.#client.call(
+      routes.sendDeltas,
+      { params: this.#params, body },
+      { timeoutMs, ...this.#steady, retry: noRetry },
     );
   }
 

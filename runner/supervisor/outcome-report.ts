@@ -12,13 +12,13 @@ const retryDelays = { baseDelayMs: 250, maxDelayMs: 10_000 };
 export type ReportResult = 'idle' | 'closing' | 'refused' | 'fenced' | 'not-reported';
 
 /**
- * Uploads what is left of the events and reports the attempt's outcome; both are repeated while the API is away. The outcome waits for the last event:
+ * Uploads what is left of the events with the completion line, then reports the attempt's outcome; both are repeated while the API is away. The outcome waits for the last event:
  * it decides what becomes of the steers, and what was not stored by then would be lost. The bound is `signal`: the self-fence, or the end of a stop's
  * grace.
  */
 export async function reportOutcome(options: {
   readonly api: Pick<RunApi, 'finish'>;
-  readonly uploader: Pick<EventUploader, 'flush'>;
+  readonly uploader: Pick<EventUploader, 'complete'>;
   readonly outcome: Outcome;
   readonly signal: AbortSignal;
   /** Milliseconds for one flush: shorter when the supervisor is being stopped. */
@@ -30,7 +30,7 @@ export async function reportOutcome(options: {
   let { outcome } = options;
   let plain = false;
   for (let attempt = 1; !signal.aborted; attempt += 1) {
-    if (!(await uploader.flush(limitMs))) {
+    if (!(await uploader.complete(limitMs))) {
       log.warn({ attempt }, 'the outcome waits for events that were not taken');
       await pause(backoffMs(retryDelays, 1, undefined), signal);
       continue;

@@ -3,8 +3,7 @@ import { type FileHandle, lstat, open, readdir, rename, rm, rmdir } from 'node:f
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type ClientLog, errorLine } from '../../client/index.js';
-import { ingestLimits } from '../../contract/ingest.js';
-import { LineSplitter } from '../line-splitter.js';
+import { openRegular } from '../../infra/spill/regular-file.js';
 
 const ledgerSchema = z.object({
   runId: z.string(),
@@ -17,11 +16,9 @@ const toldSchema = z.object({ requestId: z.string() });
 const maxLedgerBytes = 10_000;
 /** Some ten thousand answers. */
 const maxToldBytes = 1_000_000;
-const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const appendFlags =
   constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const toldName = 'told.ndjson';
-const maxSpillLineBytes = ingestLimits.lineBytes + 1_000;
 /** What runs that are over have left is looked at by nobody; it is kept a day for people. */
 const keepOthersMs = 24 * 3_600_000;
 
@@ -53,8 +50,9 @@ export class RunFolder {
     }
   }
 
-  spillPath(epoch: number): string {
-    return join(this.#path, `events-${epoch}.ndjson`);
+  /** Where the spills of the run's attempts stand too (infra/spill). */
+  get path(): string {
+    return this.#path;
   }
 
   /** Removes what is old of other runs: at most one turn of a session is active, so theirs are over. */
@@ -115,41 +113,6 @@ export class RunFolder {
     return new Set(entries.flatMap((entry) => (entry === undefined ? [] : [entry.requestId])));
   }
 
-  /** Epochs before `epoch` that left events behind, oldest first. */
-  async spilledEpochs(epoch: number): Promise<number[]> {
-    const names = await readdir(this.#path).catch(() => []);
-    return names
-      .map((name) => Number(/^events-(\d+)\.ndjson$/.exec(name)?.[1]))
-      .filter((found) => Number.isSafeInteger(found) && found < epoch)
-      .toSorted((one, other) => one - other);
-  }
-
-  /**
-   * The lines of a regular file of at most `maxBytes`, one at a time; those longer than any of ours are left out.
-   *
-   * @throws Error when there is none, it is larger, or it cannot be read.
-   */
-  async *lines(path: string, maxBytes: number): AsyncGenerator<string> {
-    const file = await openRegular(path, maxBytes);
-    try {
-      let found: string[] = [];
-      const splitter = new LineSplitter({
-        maxLineBytes: maxSpillLineBytes,
-        onLine: (line) => found.push(line),
-        onOversized: (bytes) => this.#log.warn({ path, bytes }, 'a line of the run is too long'),
-      });
-      for await (const chunk of file.createReadStream({ autoClose: false })) {
-        if (Buffer.isBuffer(chunk)) splitter.feed(chunk);
-        yield* found;
-        found = [];
-      }
-      splitter.feed(Buffer.from('\n'));
-      yield* found;
-    } finally {
-      await file.close();
-    }
-  }
-
   async #read(name: string, maxBytes: number): Promise<string | undefined> {
     const path = join(this.#path, name);
     try {
@@ -192,20 +155,6 @@ export class RunFolder {
     } catch (error) {
       this.#log.warn({ path: this.#path, ...errorLine(error) }, `the folder of the run was not ${what}`);
     }
-  }
-}
-
-/** Only a file of this very path: a link is not followed, and a pipe that somebody put there is not waited for. */
-async function openRegular(path: string, maxBytes: number): Promise<FileHandle> {
-  const file = await open(path, readFlags);
-  try {
-    const found = await file.stat();
-    if (!found.isFile()) throw new Error('it is no regular file');
-    if (found.size > maxBytes) throw new Error(`${found.size} bytes are more than ${maxBytes}`);
-    return file;
-  } catch (error) {
-    await file.close();
-    throw error;
   }
 }
 

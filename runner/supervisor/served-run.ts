@@ -5,7 +5,7 @@ import type { ProducedEvent } from '../../contract/events.js';
 import type { Assignment } from '../../contract/runners.js';
 import type { Logger } from '../../infra/telemetry/logger.js';
 import type { Redactor } from '../../infra/telemetry/redaction.js';
-import type { AgentDriver, DriverListener, TurnEnd } from '../drivers/driver.js';
+import type { AgentDriver, DriverListener, TextPiece, TurnEnd } from '../drivers/driver.js';
 import type { ProviderProxy } from '../proxy/provider-proxy.js';
 import { Acknowledgements } from './acknowledgements.js';
 import type { AgentHostConnection } from './agent-host-connection.js';
@@ -16,17 +16,18 @@ import { cancelLimits, cleanUpOrKill, endTurnByLadder, type LadderLimits } from 
 import { CommandFeed } from './command-feed.js';
 import type { DriverHost } from './driver-host.js';
 import { Heartbeat, selfFenceMs } from './heartbeat.js';
+import { LiveText } from './live-text.js';
 import type { ManagerApi, RunApi } from './manager-api.js';
 import type { ReportResult } from './outcome-report.js';
 import { RequestDesk } from './request-desk.js';
 import { RunTrace } from './run-trace.js';
 import { SteerQueue } from './steer-queue.js';
+import { stopLimits } from './stop-limits.js';
 import { openTurn } from './turn-opening.js';
 import { TurnProgress } from './turn-progress.js';
 
-/** On SIGTERM the turn has this long to end in order, and its report this long to get through. */
-const stopLimits: LadderLimits = { interruptMs: 2_500, cleanUpMs: 500, killMs: 500 };
-const stopReportMs = 6_500;
+/** A heartbeat that is to bring a fresh token. */
+const freshTokenMs = 10_000;
 /** A fenced attempt's agent must not go on beside the next one. */
 const fenceLimits: LadderLimits = { interruptMs: 1_000, cleanUpMs: 500, killMs: 3_000 };
 
@@ -56,6 +57,7 @@ export class ServedRun implements DriverListener {
   readonly #acknowledgements: Acknowledgements;
   readonly #heartbeat: Heartbeat;
   readonly #feed: CommandFeed;
+  readonly #liveText: LiveText;
   readonly #steers: SteerQueue;
   readonly #requests: RequestDesk;
   /** Fires when nothing more can be reported: fenced, or out of grace. */
@@ -85,22 +87,25 @@ export class ServedRun implements DriverListener {
       this.#settleEnd = resolve;
     });
     const onFenced = (reason: string): void => this.#fence(reason);
+    const beat = async (timeoutMs: number): Promise<number> => {
+      const progress = this.#progress.report(this.#requests.waiting);
+      const answer = await api.heartbeat({ runnerId, leaseMs: assignment.leaseMs, progress }, timeoutMs);
+      if (answer.cancelRequested) this.#requestCancel(answer.cancelReason, answer.cancelDeadlineMs);
+      this.#liveText.watched = answer.watched;
+      return answer.nextHeartbeatMs;
+    };
     this.#attemptLog = new AttemptLog({
       ...options,
       api,
       progress: this.#progress,
+      refreshToken: async () => void (await beat(freshTokenMs)),
       onFenced,
       signal: this.#givenUp.signal,
       log,
     });
     this.#acknowledgements = new Acknowledgements({ send: (id) => api.acknowledge(id), log });
     this.#heartbeat = new Heartbeat({
-      beat: async (timeoutMs) => {
-        const progress = this.#progress.report(this.#requests.waiting);
-        const answer = await api.heartbeat({ runnerId, leaseMs: assignment.leaseMs, progress }, timeoutMs);
-        if (answer.cancelRequested) this.#requestCancel(answer.cancelReason, answer.cancelDeadlineMs);
-        return answer.nextHeartbeatMs;
-      },
+      beat,
       intervalMs: assignment.heartbeatIntervalMs,
       fenceAfterMs: selfFenceMs(assignment.leaseMs, policy.partitionGraceMs),
       onFenced,
@@ -108,11 +113,20 @@ export class ServedRun implements DriverListener {
         this.onEvent({ type: 'backend_status', payload: { phase: 'api-unreachable', ...outage } }),
       log,
     });
+    this.#liveText = new LiveText({
+      send: (body, timeoutMs) => api.deltas(body, timeoutMs),
+      eventsMade: () => this.#attemptLog.uploader.lastSeq,
+      redactor: options.redactor,
+      log,
+    });
     this.#feed = new CommandFeed({
-      poll: (afterSeq, signal) => api.commands(afterSeq, signal),
+      poll: (afterSeq, signal) => api.commands(afterSeq, this.#liveText.watched, signal),
       afterSeq: Math.max(0, ...assignment.commands.map((command) => command.seq)),
       onCommand: (command) => this.#command(command),
       onCancel: (reason, deadlineMs) => this.#requestCancel(reason, deadlineMs),
+      onWatched: (watched) => {
+        this.#liveText.watched = watched;
+      },
       onFenced,
       log,
     });
@@ -149,6 +163,7 @@ export class ServedRun implements DriverListener {
     try {
       await Promise.race([this.#begin(), this.#end]);
       const end = await this.#end;
+      this.#liveText.stop();
       this.#trace.turnEnded(end);
       proxy.closeTurn();
       this.#steers.turnEnded();
@@ -159,6 +174,7 @@ export class ServedRun implements DriverListener {
       else result = await this.#trace.step('report', () => this.#report(end));
       return result;
     } finally {
+      this.#liveText.stop();
       proxy.closeTurn();
       this.#steers.turnEnded();
       this.#requests.stop();
@@ -177,14 +193,19 @@ export class ServedRun implements DriverListener {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#requests.keep();
-    this.#endTurn(stopLimits);
-    setTimeout(() => this.#givenUp.abort(), stopReportMs).unref();
+    this.#endTurn(stopLimits.ladder);
+    setTimeout(() => this.#givenUp.abort(), stopLimits.reportMs).unref();
   }
 
   onEvent(event: ProducedEvent): void {
     this.#attemptLog.events.add(event);
+    this.#liveText.ended(event.payload.itemId);
     const messageId = event.type === 'user_message' ? event.payload.commandId : undefined;
     if (typeof messageId === 'string') this.#steers.seen(messageId);
+  }
+
+  onText(piece: TextPiece): void {
+    this.#liveText.add(piece);
   }
 
   onActivity(): void {
@@ -321,6 +342,7 @@ export class ServedRun implements DriverListener {
     this.#feed.stop();
     this.#attemptLog.uploader.stop();
     this.#acknowledgements.stop();
+    this.#liveText.stop();
     this.#givenUp.abort();
     this.#endTurn(fenceLimits);
   }

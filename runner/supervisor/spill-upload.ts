@@ -6,17 +6,16 @@ import {
   errorLine,
   pause,
 } from '../../client/index.js';
+import { producedEventSchema } from '../../contract/events.js';
 import type { IngestLine } from '../../contract/ingest.js';
-import { isFinalRefusal } from './api-refusals.js';
-import { maxSpillBytes, spilledLines } from './event-spill.js';
+import { spilledBatches, spillsIn } from '../../infra/spill/spill-files.js';
+import { isFinalRefusal, isUnacceptable } from './api-refusals.js';
+import { queued, refusalMarker } from './queued-event.js';
 import type { RunFolder } from './run-folder.js';
 
 const requestTimeoutMs = 15_000;
 const attempts = 5;
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 3_000 };
-/** Limits of one request, below the server's. */
-const maxBatchEvents = 900;
-const maxBatchBytes = 4_000_000;
 
 export interface SpillUploadOptions {
   readonly folder: RunFolder;
@@ -28,17 +27,17 @@ export interface SpillUploadOptions {
 }
 
 /**
- * Uploads what former attempts of this run were killed with (architecture.md 5), oldest first, and removes each file that the API has taken. Never
+ * Uploads what former attempts of this run were killed with (architecture.md 5), oldest first, and removes what the API has taken. Never
  * rejects; what could not be uploaded stays for the next time. Bounded by a few tries per request and by `signal`.
  */
 export async function uploadSpills(options: SpillUploadOptions): Promise<void> {
   const { folder, epoch, signal, log } = options;
-  for (const former of await folder.spilledEpochs(epoch)) {
+  for (const [former, paths] of await spillsIn(folder.path)) {
+    if (former >= epoch) continue;
     if (signal.aborted) return;
-    const path = folder.spillPath(former);
     let events = 0;
     try {
-      for await (const batch of batches(spilledLines(() => folder.lines(path, maxSpillBytes * 2)))) {
+      for await (const batch of spilledBatches(paths)) {
         await sendBatch(former, batch, options);
         events += batch.length;
       }
@@ -49,24 +48,8 @@ export async function uploadSpills(options: SpillUploadOptions): Promise<void> {
       continue;
     }
     log.warn({ spilledEpoch: former, events }, 'uploaded what a former attempt left');
-    await folder.remove(path);
+    for (const path of paths) await folder.remove(path);
   }
-}
-
-async function* batches(lines: AsyncIterable<IngestLine>): AsyncGenerator<IngestLine[]> {
-  let batch: IngestLine[] = [];
-  let bytes = 0;
-  for await (const line of lines) {
-    const size = Buffer.byteLength(JSON.stringify(line)) + 1;
-    if (batch.length >= maxBatchEvents || (batch.length > 0 && bytes + size > maxBatchBytes)) {
-      yield batch;
-      batch = [];
-      bytes = 0;
-    }
-    batch.push(line);
-    bytes += size;
-  }
-  if (batch.length > 0) yield batch;
 }
 
 async function sendBatch(
@@ -80,18 +63,7 @@ async function sendBatch(
       await send(former, `${batch.map((line) => JSON.stringify(line)).join('\n')}\n`, requestTimeoutMs);
       return;
     } catch (error) {
-      if (isUnacceptable(error) && batch.length > 1) {
-        // One of them is refused for good: the others are not lost with it.
-        for (const line of batch) await sendBatch(former, [line], options);
-        return;
-      }
-      if (isUnacceptable(error)) {
-        log.warn(
-          { spilledEpoch: former, seq: batch[0]?.seq, ...errorLine(error) },
-          'a spilled event is refused',
-        );
-        return;
-      }
+      if (isUnacceptable(error)) return sendWithout(former, batch, error, options);
       if (isFinalRefusal(error) || attempt >= attempts || signal.aborted) throw error;
       const delayMs = backoffMs(
         retryDelays,
@@ -107,8 +79,32 @@ async function sendBatch(
   }
 }
 
-/** Whatever stands before the API may have a limit of its own; any other word of it is not the API's. */
-function isUnacceptable(error: unknown): boolean {
-  if (!(error instanceof ApiError)) return false;
-  return error.status === 413 || (isFinalRefusal(error) && [400, 422].includes(error.status));
+/** One line of the batch is refused for good: a marker takes its place, and the others are not lost with it. */
+async function sendWithout(
+  former: number,
+  batch: readonly IngestLine[],
+  refusal: ApiError,
+  options: SpillUploadOptions,
+): Promise<void> {
+  if (batch.length > 1) {
+    for (const line of batch) await sendBatch(former, [line], options);
+    return;
+  }
+  const [line] = batch;
+  if (line === undefined) return;
+  options.log.warn(
+    { spilledEpoch: former, seq: line.seq, ...errorLine(refusal) },
+    'a spilled event is refused',
+  );
+  const reason = `refused by the API: ${refusal.message}`;
+  const marker = refusalMarker(queued(JSON.stringify(line.event)), {
+    tooLarge: refusal.status === 413,
+    reason,
+  });
+  if (marker === undefined) return;
+  await sendBatch(
+    former,
+    [{ seq: line.seq, event: producedEventSchema.parse(JSON.parse(marker.json)) }],
+    options,
+  );
 }

@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CancelledFailure } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
@@ -8,8 +8,10 @@ import { createRunnerActivities } from '../../activities/runners.js';
 import { createQueueTaskSchema } from '../../contract/queue.js';
 import { mainTaskQueue } from '../../domain/workflow-ids.js';
 import type { Launcher } from '../../infra/launchers/launcher.js';
+import { sessionFolders } from '../../infra/launchers/local-folders.js';
 import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
+import { jobNameOf } from '../../store/attempts.js';
 import { Notifier } from '../../store/notifier.js';
 import { dispatchTask, followTask } from '../../store/queue-task-steps.js';
 import { createQueueTask } from '../../store/queue-tasks.js';
@@ -169,6 +171,26 @@ describe('launchRunner and the files of the session', () => {
     await launch(launcher, runId);
     expect(launcher.calls.at(-1)).toMatch(/^stop /);
     expect(existsSync(filesOf(sessionId))).toBe(false);
+  });
+});
+
+describe('stopRunner', () => {
+  it('keeps what the runner could not send, once it is gone', async () => {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    const jobName = jobNameOf(runId, 1);
+    const launcher = new FakeLauncher();
+    launcher.onStop = async () => {
+      const folder = join(sessionFolders(storageDataDir(), sessionId).supervisor, 'runs', runId);
+      mkdirSync(folder, { recursive: true });
+      const event = { type: 'agent_message', payload: { text: 'its last words' } };
+      writeFileSync(join(folder, 'events-1.ndjson'), `${JSON.stringify({ seq: 1, event })}\n`);
+    };
+    await new MockActivityEnvironment().run(() => activitiesOver(launcher).stopRunner({ jobName }));
+    const { rows } = await database.pool.query(
+      `select epoch, producer_seq::int as seq, event -> 'payload' ->> 'text' as text from quarantined_events where run_id = $1`,
+      [runId],
+    );
+    expect(rows).toEqual([{ epoch: 1, seq: 1, text: 'its last words' }]);
   });
 });
 

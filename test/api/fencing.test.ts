@@ -47,6 +47,10 @@ const cases: Record<string, Call> = {
   'post /api/v1/runs/:runId/events': withRun('POST', ({ runId }) => `/api/v1/runs/${runId}/events`, {
     payload: { phase: 'late' },
   }),
+  'post /api/v1/runs/:runId/deltas': withRun('POST', ({ runId }) => `/api/v1/runs/${runId}/deltas`, {
+    after: 1,
+    deltas: [{ itemId: 'item-1', offset: 0, text: 'late ' }],
+  }),
   'patch /api/v1/runs/:runId/status': withRun(
     'PATCH',
     ({ runId }) => `/api/v1/runs/${runId}/status`,

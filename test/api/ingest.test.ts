@@ -50,7 +50,7 @@ describe('ingest', () => {
     expect([answer.status, answer.body.failureKind, detailsOf(answer)]).toEqual([
       409,
       'conflict',
-      counts(2, 0, 2),
+      { ...counts(2, 0, 2), reason: 'gap' },
     ]);
     expect(await messages(runner.runId)).toEqual(texts(2));
   });

@@ -94,7 +94,8 @@ const dependent = everyRoute.filter(({ id }) => !independent.includes(id));
 async function askBroken(broken: TestApi, { id, contract }: WalkedRoute, token: string) {
   const { params, body, headers } = await successes[id](world);
   const jobId = z.looseObject({ jobId: z.string().optional() }).safeParse(body).data?.jobId;
-  const runnerToken = await tokenFor(broken, id, { runnerId: params?.runnerId ?? '', jobId });
+  const ids = { runnerId: params?.runnerId ?? '', runId: params?.runId, jobId };
+  const runnerToken = await tokenFor(broken, id, ids);
   return broken.call(contract.method.toUpperCase(), pathOf(contract, params), {
     body,
     ...(headers === undefined ? {} : { headers: { ...headers } }),
@@ -106,9 +107,15 @@ async function askBroken(broken: TestApi, { id, contract }: WalkedRoute, token: 
 async function tokenFor(
   { deps }: TestApi,
   id: OperationId,
-  { runnerId, jobId = newId(idPrefixes.runnerJob) }: { runnerId: string; jobId?: string | undefined },
+  {
+    runnerId,
+    runId = newId(idPrefixes.run),
+    jobId = newId(idPrefixes.runnerJob),
+  }: { runnerId: string; runId?: string | undefined; jobId?: string | undefined },
 ): Promise<string | undefined> {
   const { runnerTokens } = deps;
+  if (id === 'sendDeltas')
+    return (await runnerTokens.mintRun({ runId, epoch: 1, runnerId, jobName: `job-${runnerId}` })).token;
   if (id === 'nextWork' || id === 'renewRunner') {
     const claims = { runner: runnerId, job: `job-${runnerId}`, session: 's' };
     return (await runnerTokens.mintRunner(claims, Date.now() + 60_000)).token;

@@ -300,6 +300,7 @@ describe('commands', () => {
       cancelDeadlineMs: null,
       cancelReason: 'enough',
       open: false,
+      watched: false,
     });
   });
 

@@ -12,9 +12,11 @@ const messageSchema = z.looseObject({
   error: z.looseObject({ message: z.string() }).optional(),
 });
 const threadSchema = z.looseObject({ thread: z.looseObject({ id: z.string() }) });
+const turnSchema = z.looseObject({ turn: z.looseObject({ id: z.string() }) });
+const textInput = (text: string) => [{ type: 'text', text, text_elements: [] }];
 const turnLimitMs = 60_000;
 
-/** The least that drives a Codex app-server: the baseline of the turn bench. */
+/** The least that drives a Codex app-server: the baseline of the benches of turns and steers. */
 export class BareCodex {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #replies = new Map<number, (message: z.infer<typeof messageSchema>) => void>();
@@ -66,8 +68,18 @@ export class BareCodex {
         resolve();
       };
     });
-    await this.#call('turn/start', { threadId, input: [{ type: 'text', text, text_elements: [] }] });
+    await this.#call('turn/start', { threadId, input: textInput(text) });
     await ended;
+  }
+
+  /** Begins a turn and answers its id. */
+  async startTurn(threadId: string, text: string): Promise<string> {
+    const reply = await this.#call('turn/start', { threadId, input: textInput(text) });
+    return turnSchema.parse(reply).turn.id;
+  }
+
+  async steer(threadId: string, turnId: string, text: string): Promise<void> {
+    await this.#call('turn/steer', { threadId, expectedTurnId: turnId, input: textInput(text) });
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,8 @@
+import { benchFanout } from './fanout-bench.js';
 import { benchHistory } from './history-bench.js';
+import { benchIngest } from './ingest-bench.js';
 import { benchRecovery } from './recovery-bench.js';
+import { benchSteer } from './steer-bench.js';
 import { benchTurn } from './turn-bench.js';
 
 // npm run bench -- NAME: a table on stderr-free stdout, and as the last line one JSON object with the figures.
@@ -7,6 +10,9 @@ const benches: Record<string, () => Promise<Record<string, unknown>>> = {
   turn: benchTurn,
   history: benchHistory,
   recovery: benchRecovery,
+  ingest: benchIngest,
+  fanout: benchFanout,
+  steer: benchSteer,
 };
 
 const name = process.argv[2] ?? '';

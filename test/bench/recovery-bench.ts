@@ -9,7 +9,7 @@ import {
 } from '../support/local-stack.js';
 import { supervisorOf } from '../support/runner-processes.js';
 import { atHold, modelRequests, release } from '../support/scripted-control.js';
-import { rounded } from './statistics.js';
+import { quantile, rounded } from './statistics.js';
 
 const rounds = 20;
 const executionPolicy = { leaseMs: 3_000 };
@@ -78,10 +78,4 @@ async function jobOf(stack: LocalStack, runId: string): Promise<string> {
     [runId],
   );
   return rows[0]?.job_name ?? '';
-}
-
-/** The smallest value that at least this share of the values does not exceed. */
-function quantile(values: readonly number[], share: number): number {
-  const sorted = [...values].sort((left, right) => left - right);
-  return sorted[Math.max(Math.ceil(share * sorted.length) - 1, 0)] ?? Number.NaN;
 }

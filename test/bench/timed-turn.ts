@@ -17,8 +17,9 @@ export async function timedTurn(
     from: { runId: answer.run.id, seq: 0 },
     follow: false,
     signal: AbortSignal.timeout(limitMs),
-    onEvents: (events) => {
-      if (events.at(-1)?.type === 'terminal_status') elapsedMs = performance.now() - startedAt;
+    onFrames: ([frame]) => {
+      if (frame?.frame === 'event' && frame.data.type === 'terminal_status')
+        elapsedMs = performance.now() - startedAt;
     },
   });
   if (status !== 'completed' || elapsedMs === undefined)

@@ -165,6 +165,7 @@ describe('api --check', () => {
       'postgres',
       'migrations',
       'runner keys',
+      'webhook key',
       'path prefix',
     ]);
   });

@@ -80,6 +80,7 @@ describe('the local stack', () => {
       paths.databaseUrlFile,
       paths.apiTokenFile,
       paths.runnerKeysFile,
+      paths.webhookKeyFile,
       paths.providerKeyFile,
     ]) {
       expect(statSync(file).mode & 0o777).toBe(0o600);

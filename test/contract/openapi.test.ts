@@ -158,7 +158,9 @@ describe('an operation', () => {
         .parse('$ref' in response ? resolved(z.string().parse(response.$ref)) : response);
       const isSuccess = status === '200';
       expect(Object.keys(content)).toEqual(
-        isSuccess ? ['application/json'] : ['application/json', 'application/problem+json'],
+        isSuccess
+          ? [contract.answers === 'event-stream' ? 'text/event-stream' : 'application/json']
+          : ['application/json', 'application/problem+json'],
       );
       const expected = { 401: ['WWW-Authenticate'], 429: ['Retry-After'], 503: ['Retry-After'] };
       expect(Object.keys(headers)).toEqual([

@@ -177,7 +177,11 @@ describe('watch', () => {
         const lines = (rest + piece).split('\n');
         rest = lines.pop() ?? '';
         for (const line of lines) {
-          seen.push(z.object({ seq: z.number() }).parse(JSON.parse(line)).seq);
+          const frame = z
+            .looseObject({ frame: z.string(), data: z.looseObject({ seq: z.unknown().optional() }) })
+            .parse(JSON.parse(line));
+          if (frame.frame !== 'event') continue;
+          seen.push(z.number().parse(frame.data.seq));
           count += 1;
         }
         if (count >= limit) child.kill('SIGKILL');

@@ -50,8 +50,8 @@ export class StagedTurn {
       from: { runId: sent.runId, seq: 0 },
       follow: false,
       signal: this.#watching.signal,
-      onEvents: (events) => {
-        this.served.push(...events.filter((event) => event.runId === sent.runId));
+      onFrames: ([frame]) => {
+        if (frame?.frame === 'event' && frame.data.runId === sent.runId) this.served.push(frame.data);
       },
     }).catch(() => undefined);
   }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Context } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
 import type { SupervisionVerdict } from '../../domain/supervision.js';
 import {
   cancelTaskUpdate,
@@ -17,6 +18,7 @@ import { type AllActivities, FakeWorld } from '../workflows/fake-activities.js';
 import { type Harness, session, taskQueue, turn } from '../workflows/harness.js';
 import { launchScenarios } from './launch-scenarios.js';
 import { asked, until } from './until.js';
+import { webhookScenarios } from './webhook-scenarios.js';
 
 /** A course of events whose history is stored: real Temporal and our workflows, over activities that answer as written here. */
 export interface Scenario {
@@ -256,6 +258,29 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: 'event-retention',
+    play: async (harness) => {
+      const world = new FakeWorld();
+      world.months = ['events_2024_01', 'events_2024_02'];
+      const workflowId = `maintenance/event-retention-${randomUUID()}`;
+      const activities = world.activities({
+        dropEventMonth: async ({ month }) => {
+          if (month === 'events_2024_01') throw ApplicationFailure.nonRetryable('the table stayed locked');
+          return { outcome: 'dropped' };
+        },
+      });
+      await harness.withWorkers(activities, async () => {
+        await harness.client.workflow.execute(workflowTypes.eventRetention, {
+          workflowId,
+          taskQueue,
+          args: [],
+        });
+        return [];
+      });
+      return workflowId;
+    },
+  },
+  {
     name: 'storage-gc',
     play: async (harness) => {
       const world = new FakeWorld();
@@ -303,4 +328,5 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   ...launchScenarios,
+  ...webhookScenarios,
 ];

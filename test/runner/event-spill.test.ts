@@ -3,6 +3,7 @@ import {
   appendFileSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -16,8 +17,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { ApiError, ConnectionError } from '../../client/index.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import { type IngestLine, ingestLineSchema } from '../../contract/ingest.js';
-import { EventQueue } from '../../runner/supervisor/event-queue.js';
-import { EventSpill, spilledLines } from '../../runner/supervisor/event-spill.js';
+import { segmentPath, spilledBatches, spillsIn } from '../../infra/spill/spill-files.js';
+import { EventQueue, memoryLimits } from '../../runner/supervisor/event-queue.js';
+import { EventSpill, spillLimits } from '../../runner/supervisor/event-spill.js';
 import { RunFolder } from '../../runner/supervisor/run-folder.js';
 import { uploadSpills } from '../../runner/supervisor/spill-upload.js';
 
@@ -36,17 +38,36 @@ afterEach(() => rmSync(directory, { recursive: true, force: true }));
 const event = (text: string): ProducedEvent => ({ type: 'agent_message', payload: { itemId: 'i', text } });
 const texts = (lines: readonly IngestLine[]) =>
   lines.map((line) => `${line.seq}:${JSON.stringify(line.event.payload.text)}`.replaceAll('"', ''));
-async function spilledIn(path: string): Promise<IngestLine[]> {
+async function spilledOf(epoch: number): Promise<IngestLine[]> {
   const lines: IngestLine[] = [];
-  for await (const line of spilledLines(() => folder.lines(path, 1_000_000_000))) lines.push(line);
+  for await (const batch of spilledBatches((await spillsIn(folder.path)).get(epoch) ?? []))
+    lines.push(...batch);
   return lines;
 }
-const left = async (epoch: number) => texts(await spilledIn(folder.spillPath(epoch)));
+const left = async (epoch: number) => texts(await spilledOf(epoch));
+const firstSegment = (epoch: number) => segmentPath(folder.path, epoch, 0);
+const epochs = async () => [...(await spillsIn(folder.path)).keys()];
+/** The lines of the next request. */
+const next = (queue: EventQueue): IngestLine[] =>
+  (queue.batch()?.lines ?? '')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => ingestLineSchema.parse(JSON.parse(line)));
+/** Sends everything, as an API that takes it. */
+function drain(queue: EventQueue): IngestLine[] {
+  const sent: IngestLine[] = [];
+  for (let batch = next(queue); batch.length > 0; batch = next(queue)) {
+    sent.push(...batch);
+    queue.accepted(queue.acceptedSeq + batch.length);
+  }
+  return sent;
+}
 
 describe('the spill of an attempt', () => {
-  function queue(maxBytes?: number, maxSpillBytes?: number) {
-    const journal = new EventSpill(folder.spillPath(1), log, maxSpillBytes);
-    return { queue: new EventQueue({ journal, maxBytes }), journal };
+  const small = { memory: { bytes: 4_000, events: 30 }, spill: { bytes: 10_000_000, segmentBytes: 2_000 } };
+  function queue(limits?: typeof small, epoch = 1) {
+    const journal = new EventSpill(folder.path, epoch, log, limits?.spill);
+    return { queue: new EventQueue({ journal, limits: limits?.memory }), journal };
   }
 
   test('holds what was added and not acknowledged, under its sequence', async () => {
@@ -58,31 +79,81 @@ describe('the spill of an attempt', () => {
     subject.add(event('d'));
     subject.accepted(4);
     expect(await left(1)).toEqual([]);
-    expect(statSync(folder.spillPath(1)).mode & 0o777).toBe(0o600);
+    expect(statSync(firstSegment(1)).mode & 0o777).toBe(0o600);
     expect(statSync(join(directory, 'runs', runId)).mode & 0o777).toBe(0o700);
   });
 
-  test('is as the queue after any course of adds, acknowledgements and realignments', async () => {
+  test('memory and files hold together what waits, in order, after any course of adds, acknowledgements and realignments', async () => {
     const random = generator(7);
-    for (let round = 0; round < 40; round += 1) {
-      const { queue: subject, journal } = queue(4_000, 6_000);
-      for (let step = 0; step < 200; step += 1) {
+    let deepest = 0;
+    for (let round = 0; round < 15; round += 1) {
+      const { queue: subject, journal } = queue(small);
+      const waiting: string[] = [];
+      for (let step = 0; step < 400; step += 1) {
         const chance = random();
-        if (chance < 0.6) subject.add(event('x'.repeat(Math.floor(random() * 200))));
-        else if (chance < 0.9)
-          subject.accepted(subject.acceptedSeq + Math.floor(random() * (subject.size + 1)));
-        else if (chance < 0.95) subject.accepted(Math.max(0, subject.acceptedSeq - 2));
-        else subject.replaceFirst('refused');
-        if (random() < 0.9) continue;
-        const waiting = subject.batch(900)?.lines ?? '';
-        const expected = waiting
-          .split('\n')
-          .filter((line) => line !== '')
-          .map((line) => ingestLineSchema.parse(JSON.parse(line)));
-        expect(await spilledIn(folder.spillPath(1))).toEqual(expected);
+        if (chance < 0.7) {
+          const text = `${round}/${step}${'x'.repeat(Math.floor(random() * 300))}`;
+          subject.add(event(text));
+          waiting.push(text);
+        } else if (chance < 0.95) {
+          const sent = Math.floor(random() * (next(subject).length + 1));
+          subject.accepted(subject.acceptedSeq + sent);
+          waiting.splice(0, sent);
+        } else if (chance < 0.97) subject.accepted(Math.max(0, subject.acceptedSeq - 2));
+        else if (chance < 0.98) subject.accepted(subject.acceptedSeq + subject.size + 3);
+        deepest = Math.max(deepest, subject.size);
+        if (random() < 0.95) continue;
+        const expected = waiting.map((text, index) => `${subject.acceptedSeq + index + 1}:${text}`);
+        expect(await left(1)).toEqual(expected);
       }
+      const first = subject.acceptedSeq + 1;
+      expect(texts(drain(subject))).toEqual(waiting.map((text, index) => `${first + index}:${text}`));
+      expect(await left(1)).toEqual([]);
+      journal.close(true);
+      expect(await epochs()).toEqual([]);
+    }
+    expect(deepest).toBeGreaterThan(60);
+  });
+
+  test('a sender that follows another one of the same attempt goes on where that one was', async () => {
+    const random = generator(3);
+    for (let round = 0; round < 30; round += 1) {
+      const former = queue(small);
+      const texted = Array.from(
+        { length: 120 },
+        (_, index) => `${round}/${index}${'y'.repeat(random() * 200)}`,
+      );
+      for (const text of texted) former.queue.add(event(text));
+      const known = Math.floor(random() * 30);
+      former.queue.batch();
+      former.queue.accepted(known);
+      // It is killed: nothing is closed, and of what the API took since it knows nothing.
+      const { queue: subject, journal } = queue(small);
+      expect(journal.left).toEqual({ mark: { accepted: known, shift: 0 }, waiting: 120 - known });
+      subject.add(event('new'));
+      const stored = known + Math.floor(random() * 60);
+      subject.accepted(stored);
+      expect(texts(drain(subject))).toEqual(
+        [...texted, 'new'].map((text, index) => `${index + 1}:${text}`).slice(stored),
+      );
       journal.close(true);
     }
+  });
+
+  test('a file of the storage that cannot be read any more leaves a marker with the count', () => {
+    const { queue: subject } = queue(small);
+    for (let index = 0; index < 100; index += 1) subject.add(event(`${index}${'z'.repeat(200)}`));
+    const inMemory = next(subject).length;
+    for (const path of readdirSync(folder.path)) rmSync(join(folder.path, path));
+    subject.accepted(inMemory);
+    const lines = drain(subject);
+    subject.add(event('after'));
+    lines.push(...drain(subject));
+    expect(lines.map(({ seq }) => seq)).toEqual([inMemory + 1, inMemory + 2]);
+    expect(lines.map((line) => line.event.payload)).toMatchObject([
+      { count: 100 - inMemory },
+      { text: 'after' },
+    ]);
   });
 
   test('does not grow with a long turn', () => {
@@ -91,24 +162,24 @@ describe('the spill of an attempt', () => {
       subject.add(event('y'.repeat(500)));
       subject.accepted(index);
     }
-    expect(statSync(folder.spillPath(1)).size).toBeLessThan(70_000);
+    expect(statSync(firstSegment(1)).size).toBeLessThan(70_000);
     journal.close(true);
-    expect(() => statSync(folder.spillPath(1))).toThrow(/ENOENT/);
+    expect(() => statSync(firstSegment(1))).toThrow(/ENOENT/);
   });
 
   test('a cut last line is left out', async () => {
     const { queue: subject } = queue();
     for (const text of ['a', 'b']) subject.add(event(text));
-    const whole = readFileSync(folder.spillPath(1), 'utf8');
+    const whole = readFileSync(firstSegment(1), 'utf8');
     for (let cut = 1; cut < 40; cut += 1) {
-      writeFileSync(folder.spillPath(2), whole.slice(0, -cut));
+      writeFileSync(firstSegment(2), whole.slice(0, -cut));
       expect(await left(2)).toEqual(cut === 1 ? ['1:a', '2:b'] : ['1:a']);
     }
   });
 
   test('a volume that cannot be written stops nothing', () => {
     const lines: string[] = [];
-    const journal = new EventSpill(join(directory, 'absent', 'x.ndjson'), {
+    const journal = new EventSpill(join(directory, 'absent'), 1, {
       warn: (_fields, message) => lines.push(message),
     });
     const subject = new EventQueue({ journal });
@@ -120,42 +191,67 @@ describe('the spill of an attempt', () => {
   });
 });
 
-describe('an overflow of the queue', () => {
-  test('leaves a marker where the loss was, as soon as there is room, also when nothing follows', () => {
-    const subject = new EventQueue({ maxBytes: 2_000 });
+describe('an overflow', () => {
+  const tight = { bytes: 2_000, events: 100 };
+
+  test('of the memory alone leaves a marker where the loss was, as soon as there is room, also when nothing follows', () => {
+    const subject = new EventQueue({ limits: tight });
     for (let index = 1; index <= 10; index += 1) subject.add(event('z'.repeat(400)));
     const kept = subject.size;
     expect(kept).toBeLessThan(10);
     subject.accepted(kept);
-    const marker = ingestLineSchema.parse(JSON.parse(subject.batch()?.lines ?? ''));
-    expect(marker).toMatchObject({
-      seq: kept + 1,
-      event: { type: 'events_lost', payload: { count: 10 - kept } },
-    });
+    expect(next(subject)).toMatchObject([
+      { seq: kept + 1, event: { type: 'events_lost', payload: { count: 10 - kept } } },
+    ]);
     subject.add(event('after'));
     expect(subject.batch()?.count).toBe(2);
   });
 
-  test('64 MB wait, what is beyond is counted', () => {
-    const subject = new EventQueue();
-    const big = 'w'.repeat(850_000);
-    for (let index = 0; index < 90; index += 1) subject.add(event(big));
-    expect(subject.size).toBe(Math.floor((64 * 1024 * 1024) / 850_150));
+  test('of memory and storage leaves one marker, and what follows is stored behind it', () => {
+    const journal = new EventSpill(folder.path, 1, log, { bytes: 10_000, segmentBytes: 2_000 });
+    const subject = new EventQueue({ journal, limits: tight });
+    for (let index = 1; index <= 100; index += 1) subject.add(event(`${index}${'z'.repeat(400)}`));
     const kept = subject.size;
-    let last: unknown;
+    expect(kept).toBeGreaterThan(15);
+    expect(kept).toBeLessThan(100);
+    const sent = drain(subject);
+    expect(sent.map(({ seq }) => seq)).toEqual(Array.from({ length: kept + 1 }, (_, index) => index + 1));
+    expect(sent.at(-1)?.event).toMatchObject({ type: 'events_lost', payload: { count: 100 - kept } });
+    subject.add(event('after'));
+    expect(texts(drain(subject))).toEqual([`${kept + 2}:after`]);
+  });
+
+  test.each([
+    ['bytes', 850_000, 90],
+    ['events', 10, memoryLimits.events + 5_000],
+  ] as const)('of the %s of memory waits on the storage, whole and in order', (_what, size, count) => {
+    const subject = new EventQueue({ journal: new EventSpill(folder.path, 1, log) });
+    const before = process.memoryUsage().rss;
+    for (let index = 0; index < count; index += 1) subject.add(event(`${index} ${'w'.repeat(size)}`));
+    expect(subject.size).toBe(count);
+    let seen = 0;
     for (let batch = subject.batch(); batch !== undefined; batch = subject.batch()) {
       expect(Buffer.byteLength(batch.lines)).toBeLessThan(5_000_000);
-      last = JSON.parse(batch.lines.trim().split('\n').at(-1) ?? '');
-      subject.accepted(subject.acceptedSeq + batch.count);
+      for (const line of batch.lines.trimEnd().split('\n')) {
+        expect(line.slice(0, 120)).toContain(`{"seq":${seen + 1},`);
+        expect(line.slice(0, 160)).toContain(`"text":"${seen} w`);
+        seen += 1;
+      }
+      subject.accepted(seen);
     }
-    expect(subject.acceptedSeq).toBe(kept + 1);
-    expect(last).toMatchObject({ event: { type: 'events_lost', payload: { count: 90 - kept } } });
+    expect(seen).toBe(count);
+    expect(process.memoryUsage().rss - before).toBeLessThan(400_000_000);
+  });
+
+  test('what waits in memory has room on the storage', () => {
+    expect(memoryLimits.bytes).toBeLessThan(spillLimits.bytes);
+    expect(memoryLimits.events).toBe(20_000);
   });
 });
 
 describe('the upload of what former attempts left', () => {
   function spilled(epoch: number, names: readonly string[]): void {
-    const subject = new EventQueue({ journal: new EventSpill(folder.spillPath(epoch), log) });
+    const subject = new EventQueue({ journal: new EventSpill(folder.path, epoch, log) });
     for (const text of names) subject.add(event(text));
   }
 
@@ -187,7 +283,7 @@ describe('the upload of what former attempts left', () => {
       { epoch: 1, lines: ['1:e1', '2:more'] },
       { epoch: 2, lines: ['1:e2', '2:more'] },
     ]);
-    expect(await folder.spilledEpochs(4)).toEqual([3]);
+    expect(await epochs()).toEqual([3]);
     expect((await upload(() => undefined)).taken).toEqual([]);
   });
 
@@ -204,17 +300,17 @@ describe('the upload of what former attempts left', () => {
       throw new ApiError({ status: 409, failureKind: 'conflict', message: 'no' });
     });
     expect(second.warned).toEqual(['a spill was not uploaded to its end']);
-    expect(await folder.spilledEpochs(3)).toEqual([2]);
+    expect(await epochs()).toEqual([2]);
   });
 
-  test('one refused event does not take the others with it', async () => {
+  test('one refused event becomes a marker and does not take the others with it', async () => {
     spilled(1, ['a', 'bad', 'c']);
     const { taken } = await upload((lines) => {
       if (lines.some((line) => line.event.payload.text === 'bad'))
         throw new ApiError({ status: 400, failureKind: 'schema-invalid', message: 'no' });
     });
-    expect(taken.flatMap((one) => one.lines)).toEqual(['1:a', '3:c']);
-    expect(await folder.spilledEpochs(3)).toEqual([]);
+    expect(taken.flatMap((one) => one.lines)).toEqual(['1:a', '2:undefined', '3:c']);
+    expect(await epochs()).toEqual([]);
   });
 });
 
@@ -253,7 +349,7 @@ describe('the folder of a run', () => {
 
   test('a pipe in the place of a file is not waited for', async () => {
     const path = join(directory, 'runs', runId, 'thread.json');
-    execFileSync('mkfifo', [path, folder.spillPath(1)]);
+    execFileSync('mkfifo', [path, firstSegment(1)]);
     expect(await folder.rememberedThread()).toBeNull();
     const warned: string[] = [];
     const log = { warn: (_fields: unknown, message: string) => warned.push(message) };
@@ -266,15 +362,14 @@ describe('the folder of a run', () => {
     const elsewhere = join(directory, 'elsewhere');
     writeFileSync(elsewhere, 'precious');
     const path = join(directory, 'runs', runId);
-    for (const name of ['events-1.ndjson', 'events-1.ndjson.new', 'thread.json.new', 'told.ndjson'])
+    for (const name of ['events-1.ndjson', 'thread.json.new', 'told.ndjson'])
       symlinkSync(elsewhere, join(path, name));
-    const spill = new EventSpill(folder.spillPath(1), log);
-    spill.append('{}');
-    spill.rewrite(['{}']);
+    const spill = new EventSpill(folder.path, 1, log);
+    spill.append({ ordinal: 1, json: '{}' });
     await folder.rememberThread(1, 'thread-1');
     await folder.rememberTold('request');
     expect(readFileSync(elsewhere, 'utf8')).toBe('precious');
-    expect(readFileSync(folder.spillPath(1), 'utf8')).toBe('{}\n');
+    expect(readFileSync(firstSegment(1), 'utf8')).toBe('{"seq":1,"event":{}}\n');
   });
 
   test('remembers what the agent was told, beside a line that was cut', async () => {

@@ -31,7 +31,7 @@ async function report(answers: (Error | OutcomeAnswer)[], flushes: boolean[] = [
           : Promise.resolve(answer);
       },
     },
-    uploader: { flush: () => Promise.resolve(flushes.shift() ?? true) },
+    uploader: { complete: () => Promise.resolve(flushes.shift() ?? true) },
     outcome: failed,
     signal: giveUp.signal,
     log: { warn: () => undefined },
@@ -40,7 +40,7 @@ async function report(answers: (Error | OutcomeAnswer)[], flushes: boolean[] = [
 }
 
 describe('the report of an outcome', () => {
-  test('waits for the last event', async () => {
+  test('waits for the last event and the completion line', async () => {
     const flushes = [false, false, true];
     const { result, sent } = await report([stored], flushes);
     expect([result, sent, flushes]).toEqual(['idle', [failed], []]);

@@ -103,6 +103,30 @@ describe('a runner of real processes', { timeout: 60_000 }, () => {
     expect(new Set(manager.authorizations.slice(0, 2))).toEqual(new Set([`Bearer ${launchToken}`]));
   });
 
+  test('Codex: its message is told while it is written, as soon as somebody watches and no longer', async () => {
+    const runId = manager.addRun('[[scenario:long-answer pieces=40]] tell me');
+    start(runId);
+    const { deltas } = manager.run(runId);
+    await manager.event(runId, 'user_message');
+    await manager.until('a heartbeat', () => manager.run(runId).heartbeats > 0);
+    expect(deltas).toEqual([]);
+    manager.watch(runId, true);
+    const { payload } = await manager.event(runId, 'agent_message');
+    await manager.outcome(runId);
+    let text = '';
+    for (const { body, events } of deltas) {
+      for (const { itemId, offset, text: piece } of body.deltas) {
+        expect([itemId, offset]).toEqual([payload.itemId, text.length]);
+        text += piece;
+      }
+      // What the API had by then is no more than what the runner says that it had made.
+      expect(events).toBeLessThanOrEqual(body.after);
+    }
+    expect(deltas.length).toBeGreaterThan(5);
+    expect(z.string().parse(payload.text).startsWith(text)).toBe(true);
+    expect(text.length).toBeGreaterThan(100);
+  });
+
   test('Codex: a cancel interrupts the turn and its running command', async () => {
     const runId = manager.addRun('[[scenario:sleep seconds=60]] sleep');
     const { agentHost } = start(runId);

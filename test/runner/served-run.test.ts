@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import type { AgentRequest } from '../../contract/agent-requests.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import { encodeId, idPrefixes } from '../../contract/ids.js';
@@ -11,6 +12,7 @@ import { createRedactor, type Redactor } from '../../infra/telemetry/redaction.j
 import type { DriverListener } from '../../runner/drivers/driver.js';
 import { ManagerApi } from '../../runner/supervisor/manager-api.js';
 import { ServedRun } from '../../runner/supervisor/served-run.js';
+import { stopLimits } from '../../runner/supervisor/stop-limits.js';
 import { FakeDriver } from './support/fake-driver.js';
 import { FakeManager, fakeCommand } from './support/fake-manager.js';
 import { uuidv7Bytes } from './support/uuid-bytes.js';
@@ -125,6 +127,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     driver.end();
     expect(await result).toBe('idle');
     expect(manager.run(runId).acknowledged).toEqual([manager.run(runId).commands[0]?.id]);
+    expect(manager.run(runId).completions).toEqual([manager.run(runId).lastProducerSeq]);
     // All acknowledged and reported: nothing is left on the volume.
     expect(readdirSync(join(directory, 'runs'))).toEqual([]);
   });
@@ -320,7 +323,7 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     await prompted();
     const steer = manager.steer(runId, 'more');
     await manager.until('the ack', () => manager.run(runId).acknowledged.includes(steer));
-    manager.firstGoodRunToken = manager.run(runId).heartbeats + 2;
+    manager.firstGoodRunToken = manager.run(runId).heartbeats + 1;
     driver.listener.onEvent(say('under a dead token'));
     const another = manager.steer(runId, 'even more');
     await manager.until('the ack', () => manager.run(runId).acknowledged.includes(another));
@@ -381,6 +384,45 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     manager.run(runId).expireAnswer = { resolution: 'timed-out' };
     await manager.event(runId, 'approval_resolved', (payload) => payload.resolution === 'timed-out');
     expect(driver.answers[0]?.resolution).toEqual({ resolution: 'timed-out' });
+  });
+
+  test('SIGTERM with 500 events that wait: all of them and the end of the stream are stored within the grace', async () => {
+    const runId = manager.addRun('hello');
+    const { run, result } = await serve(runId);
+    await prompted();
+    manager.holdEvents = true;
+    for (let index = 1; index <= 500; index += 1) driver.listener.onEvent(say(`event ${index}`));
+    await expect.poll(() => written, { timeout: 5_000 }).toContain('events were not taken');
+    const startedAt = performance.now();
+    run.stop();
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(manager.run(runId).outcome).toBeNull();
+    manager.holdEvents = false;
+    expect(await result).toBe('idle');
+    expect(performance.now() - startedAt).toBeLessThan(stopLimits.reportMs);
+    const { events, completions, lastProducerSeq } = manager.run(runId);
+    expect(events.flatMap(({ type, payload }) => (type === 'agent_message' ? [payload.text] : []))).toEqual(
+      Array.from({ length: 500 }, (_, index) => `event ${index + 1}`),
+    );
+    expect(completions).toEqual([lastProducerSeq]);
+    expect(existsSync(join(directory, 'runs', runId))).toBe(false);
+  });
+
+  test('SIGTERM while the API takes nothing: it leaves in time and says how many events it leaves on the storage', async () => {
+    const runId = manager.addRun('hello');
+    const { run, result } = await serve(runId);
+    await prompted();
+    await expect.poll(() => manager.run(runId).events.length).toBeGreaterThan(0);
+    manager.holdEvents = true;
+    for (let index = 1; index <= 500; index += 1) driver.listener.onEvent(say(`event ${index}`));
+    const startedAt = performance.now();
+    run.stop();
+    expect(await result).toBe('not-reported');
+    expect(performance.now() - startedAt).toBeLessThan(stopLimits.reportMs + 700);
+    const line = written.split('\n').find((one) => one.includes('events were not uploaded')) ?? '{}';
+    const { remaining } = z.object({ remaining: z.number() }).parse(JSON.parse(line));
+    expect(remaining).toBeGreaterThanOrEqual(500);
+    expect(readFileSync(join(directory, 'runs', runId, 'events-1.ndjson'), 'utf8')).toContain('event 500');
   });
 
   test('SIGTERM while a person is awaited keeps the question', async () => {
@@ -624,6 +666,38 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     await second.result;
     expect(driver.sent).toEqual([]);
     expect(manager.run(runId).outcome).toMatchObject({ failureKind: 'runner-lost' });
+  });
+
+  test('live text: only for who watches, with the events before it, and none of an item that has its event', async () => {
+    const runId = manager.addRun('hello');
+    const { result } = await serve(runId);
+    await prompted();
+    const write = (itemId: string, text: string) =>
+      driver.listener.onText?.({ itemId, text, restarts: false });
+    const { deltas } = manager.run(runId);
+    write('one', 'nobody reads ');
+    driver.listener.onEvent({ type: 'agent_message', payload: { itemId: 'one', text: 'nobody reads this' } });
+    write('two', `the key is ${canary.slice(0, 10)}`);
+    await manager.event(runId, 'agent_message');
+    manager.watch(runId, true);
+    await manager.until('the first text', () => deltas.length > 0);
+    write('two', `${canary.slice(10)} and `);
+    await manager.until('the second text', () => deltas.length > 1);
+    const after = manager.run(runId).lastProducerSeq;
+    expect(deltas.map(({ body }) => body)).toEqual([
+      { after, deltas: [{ itemId: 'two', offset: 0, text: 'the key is ' }] },
+      { after, deltas: [{ itemId: 'two', offset: 11, text: '[redacted] and ' }] },
+    ]);
+    manager.watch(runId, false);
+    await manager.until('a heartbeat', () => manager.run(runId).heartbeats > 0);
+    write('two', 'more and more '.repeat(400));
+    driver.listener.onEvent(say('the end'));
+    await manager.event(runId, 'agent_message', (payload) => payload.text === 'the end');
+    driver.end();
+    await result;
+    // The one that was under way when the last reader left.
+    expect(deltas.length).toBeLessThanOrEqual(3);
+    expect(JSON.stringify(deltas)).not.toContain(canary.slice(0, 10));
   });
 
   test('a note that a request is tried again, and what it cost, are no signs of life', async () => {

@@ -45,7 +45,7 @@ async function servedTurn() {
   return { runId, epoch: 1, runnerId: 'runner', jobName: rows[0]?.job_name ?? '' };
 }
 const send = (runner: Awaited<ReturnType<typeof servedTurn>>, event: ProducedEvent) =>
-  ingest(database.pool, runner, [{ seq: 1, event }]);
+  ingest(database.pool, runner, { lines: [{ seq: 1, event }], finalSeq: null });
 
 describe('events of a runner', () => {
   // A foreign key that is checked under the lock of the log must not wait for those who hold session and run and want the log.

@@ -8,13 +8,16 @@ import { ApiMetrics } from '../../api/metrics.js';
 import { createGuessLimit, createRateLimits } from '../../api/rate-limit.js';
 import { serve } from '../../api/serve.js';
 import { ContractSpans } from '../../api/spans.js';
+import type { StreamLimits } from '../../api/streams/stream-source.js';
 import type { WorkflowGateway } from '../../api/workflow-gateway.js';
 import type { DriverCapabilities } from '../../contract/runners.js';
+import { streamSettings, streamVariables } from '../../infra/config/stream-settings.js';
 import type { ApiTokenSetting, ClearApiToken } from '../../infra/config/tokens-file.js';
 import type { OidcIssuer } from '../../infra/oidc/oidc-issuer.js';
 import { createLogger, type Logger } from '../../infra/telemetry/logger.js';
 import { createRedactor } from '../../infra/telemetry/redaction.js';
 import { RunnerTokens } from '../../infra/tokens/runner-tokens.js';
+import { WebhookKey } from '../../infra/webhooks/webhook-key.js';
 import { acceptMessage } from '../../store/accept-message.js';
 import { adoptLauncher } from '../../store/adopt-launcher.js';
 import type { AttemptSettings } from '../../store/attempts.js';
@@ -49,6 +52,9 @@ export const capabilities: DriverCapabilities = {
   messageIds: true,
   diff: true,
 };
+
+/** Those of a process without settings. */
+const streamLimits = streamSettings(z.object(streamVariables).parse({}));
 
 /** A key set with one private ES256 key. */
 export function newKeySet(kid: string): { keys: Record<string, unknown>[] } {
@@ -101,7 +107,9 @@ export interface ApiAnswer {
 export interface TestApi {
   readonly url: string;
   readonly deps: ApiDeps;
-  /** With a body object: JSON; a string or bytes are sent as they are. Token default: admin; null sends none. */
+  /** Key set of its runner tokens, for another API process that takes the same ones. */
+  readonly keySet: ReturnType<typeof newKeySet>;
+  /** With a body object: JSON; a string or bytes are sent as they are. Token default: admin; null sends none. Of a stream the text ends with `caught-up`. */
   call(method: string, path: string, options?: CallOptions): Promise<ApiAnswer>;
   /** The `data` of an answer that must be 200. */
   data<Schema extends z.ZodType>(
@@ -110,6 +118,8 @@ export interface TestApi {
     path: string,
     options?: CallOptions,
   ): Promise<z.output<Schema>>;
+  /** As the process does first when it is told to end: it is not ready any more. */
+  leave(): void;
   stop(): Promise<void>;
 }
 
@@ -128,19 +138,25 @@ export async function startApi(
     logger?: Logger;
     pool?: Pool;
     requestTimeoutMs?: number;
+    ingestBodyMs?: number;
     publicUrl?: string;
     tokensFile?: string;
     oidc?: OidcIssuer;
     rateLimitPerMinute?: number;
     unknownTokensPerMinute?: number;
     trustedProxies?: number;
+    corsOrigins?: readonly string[];
+    streamLimits?: Partial<StreamLimits>;
     onDoubledPrefix?: ApiDeps['onDoubledPrefix'];
+    webhooks?: Partial<ApiDeps['webhooks']>;
   } = {},
 ): Promise<TestApi> {
   const logger = overrides.logger ?? createLogger({ name: 'test-api', level: 'silent' });
-  const runnerTokens = await RunnerTokens.fromJwks(newKeySet('test-1'));
+  const keySet = newKeySet('test-1');
+  const runnerTokens = await RunnerTokens.fromJwks(keySet);
   const listener = new Listener(database.url, logger);
   const notifier = new Notifier(database.pool, logger);
+  const leaving = new AbortController();
   const stopping = new AbortController();
   const metrics = new ApiMetrics();
   metrics.process.measure({ pool: overrides.pool ?? database.pool, listener });
@@ -171,8 +187,17 @@ export async function startApi(
     sourceCommit: 'test',
     pathPrefix: overrides.pathPrefix ?? '',
     trustedProxies: overrides.trustedProxies ?? 0,
+    corsOrigins: overrides.corsOrigins ?? [],
     publicUrl: overrides.publicUrl,
+    webhooks: {
+      key: new WebhookKey('test-key-0123456789abcdef0123456789'),
+      allowedHosts: [],
+      ...overrides.webhooks,
+    },
     ...(overrides.onDoubledPrefix === undefined ? {} : { onDoubledPrefix: overrides.onDoubledPrefix }),
+    streamLimits: { ...streamLimits, ...overrides.streamLimits },
+    leaving: leaving.signal,
+    ...(overrides.ingestBodyMs === undefined ? {} : { ingestBodyMs: overrides.ingestBodyMs }),
     stopping: stopping.signal,
     checkAnswers: true,
   };
@@ -188,13 +213,16 @@ export async function startApi(
   return {
     url,
     deps,
+    keySet,
     call,
     data: async (schema, method, path, options) => {
       const answer = await call(method, path, options);
       if (answer.status !== 200) throw new Error(`${method} ${path}: ${answer.status} ${answer.text}`);
       return schema.parse(answer.body.data);
     },
+    leave: () => leaving.abort(),
     stop: async () => {
+      leaving.abort();
       stopping.abort();
       await serving.close(1_000);
       await notifier.close();
@@ -217,7 +245,7 @@ async function request(url: string, method: string, path: string, options: CallO
     ...(sent === undefined ? {} : { body: sent }),
     redirect: 'error',
   });
-  const text = await response.text();
+  const text = await textOf(response);
   const isEnvelope =
     response.headers.get('content-type')?.startsWith('application/json') === true && text !== '';
   return {
@@ -226,4 +254,17 @@ async function request(url: string, method: string, path: string, options: CallO
     text,
     body: isEnvelope ? envelopeSchema.parse(JSON.parse(text)) : { ok: false, traceId: '' },
   };
+}
+
+/** The body; of a stream, which may never end, as far as its first `caught-up`. */
+async function textOf(response: Response): Promise<string> {
+  const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+  if (!isStream || response.body === null) return response.text();
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const chunk of response.body) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.includes('event: caught-up\n') && text.endsWith('\n\n')) break;
+  }
+  return text;
 }

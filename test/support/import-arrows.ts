@@ -10,7 +10,7 @@ interface Arrows {
 }
 
 /** The one table of architecture.md 2. Beyond its words: programs of a room read their settings through infra/config,
- * and who starts or is started as a local process shares infra/processes. */
+ * who starts or is started as a local process shares infra/processes, and who writes or reads what a dead runner left infra/spill. */
 const arrows: Record<Room, Arrows> = {
   contract: { values: [], packages: ['zod'] },
   domain: { values: [], types: ['contract'], packages: [] },
@@ -33,7 +33,7 @@ const arrows: Record<Room, Arrows> = {
     notPackages: ['@kubernetes/client-node', '@temporalio/worker'],
   },
   runner: {
-    values: ['contract', 'domain', 'client', 'infra/telemetry', 'infra/config', 'infra/processes'],
+    values: ['contract', 'domain', 'client', 'infra/telemetry', 'infra/config', 'infra/processes', 'infra/spill'],
     notPackages: ['pg', 'node-pg-migrate', '@temporalio'],
   },
   cli: {

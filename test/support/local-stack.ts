@@ -149,10 +149,11 @@ export async function eventsToEnd(
     from: { runId, seq: 0 },
     follow: false,
     signal: AbortSignal.any([stop.signal, AbortSignal.timeout(limitMs)]),
-    onEvents: (page) => {
-      events.push(...page);
-      page.forEach(onEvent);
-      if (page.some((event) => event.type === 'terminal_status' && event.runId === runId)) stop.abort();
+    onFrames: ([frame]) => {
+      if (frame?.frame !== 'event') return;
+      events.push(frame.data);
+      onEvent(frame.data);
+      if (frame.data.type === 'terminal_status' && frame.data.runId === runId) stop.abort();
     },
   });
   const last = events.at(-1);

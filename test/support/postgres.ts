@@ -21,6 +21,8 @@ export interface TestDatabase {
 
 /** A real Postgres server for one test file. Stop it in `afterAll`. */
 export interface TestPostgres {
+  /** Of the postmaster, whose children are the backends. */
+  readonly pid: number;
   /** A copy of the migrated template. */
   newDatabase(): Promise<TestDatabase>;
   /** An empty database that was never migrated. */
@@ -28,19 +30,28 @@ export interface TestPostgres {
   stop(): Promise<void>;
 }
 
-const quick = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=200'];
+const quick = ['fsync=off', 'synchronous_commit=off', 'full_page_writes=off'];
 const template = 'agentrun';
 
 export const quietLog = { info: () => undefined, warn: () => undefined, error: () => undefined };
 
-/** Starts a server on a free port with a data folder of its own; about a second. */
-export async function startPostgres(): Promise<TestPostgres> {
+/**
+ * Starts a server on a free port with a data folder of its own; about a second.
+ *
+ * @param options.durable with what makes a commit outlive the machine, as benches need it; tests go without.
+ */
+export async function startPostgres(options: { readonly durable?: boolean } = {}): Promise<TestPostgres> {
   const folder = makeDataFolder();
   const paths = stackPaths(folder.path);
   createStackFolders(paths);
   const { place, user, password } = await preparePostgres(paths, () => undefined);
   const port = await choosePort([anyPort]);
-  const settings = ['listen_addresses=127.0.0.1', 'unix_socket_directories=', ...quick];
+  const settings = [
+    'listen_addresses=127.0.0.1',
+    'unix_socket_directories=',
+    'max_connections=200',
+    ...(options.durable === true ? [] : quick),
+  ];
   const server = spawn(
     join(place.binDir, 'postgres'),
     ['-D', place.dataDir, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
@@ -62,6 +73,7 @@ export async function startPostgres(): Promise<TestPostgres> {
     return urlOf(name);
   };
   return {
+    pid: server.pid ?? 0,
     newEmptyDatabase: () => create(''),
     newDatabase: async () => {
       const url = await create(`template ${template}`);

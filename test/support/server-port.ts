@@ -1,4 +1,4 @@
-import type { Server } from 'node:http';
+import type { Server } from 'node:net';
 
 /** Listens on a free port of loopback and answers it. */
 export async function serverPort(server: Server): Promise<number> {

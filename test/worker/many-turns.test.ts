@@ -3,11 +3,13 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { MockActivityEnvironment, TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, type Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRetentionActivities } from '../../activities/event-retention.js';
 import type { RunnerActivities, SuperviseActivities } from '../../activities/index.js';
 import { createRecordActivities } from '../../activities/records.js';
 import { createRunnerActivities } from '../../activities/runners.js';
 import { createStorageActivities } from '../../activities/storage.js';
 import { createSuperviseActivities } from '../../activities/supervise-runner.js';
+import { createWebhookActivities } from '../../activities/webhooks.js';
 import { mainTaskQueue, searchAttributeNames, turnWorkflowId } from '../../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../../infra/launchers/launcher.js';
 import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
@@ -104,7 +106,14 @@ beforeAll(async () => {
       storage: new DirectoryStorage(storageDataDir()),
       client: temporal.client,
     }),
+    retention: createRetentionActivities({ databaseUrl: database.url, retentionDays: undefined }),
     supervise: countWatched(createSuperviseActivities({ pool: countBatches(pool), listener, launcher })),
+    webhooks: createWebhookActivities({
+      pool,
+      key: undefined,
+      publicUrl: undefined,
+      post: { allowedHosts: [] },
+    }),
   });
   running = Promise.all(workers.map((worker) => worker.run()));
 });

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type {
   RecordActivities,
+  RetentionActivities,
   RunnerActivities,
   StorageActivities,
   SuperviseActivities,
   SupervisedAttempt,
+  WebhookActivities,
 } from '../../activities/index.js';
 import type { RetryFacts } from '../../domain/retry-decision.js';
 import type { SendDecision } from '../../domain/send-plan.js';
@@ -13,7 +15,12 @@ import type { EndedAttempt, ParkLook } from '../../store/attempt-ends.js';
 import type { ExpiredSessions } from '../../store/session-storage.js';
 import type { WrittenAttempt } from '../../store/turn-steps.js';
 
-export type AllActivities = RecordActivities & RunnerActivities & StorageActivities & SuperviseActivities;
+export type AllActivities = RecordActivities &
+  RunnerActivities &
+  StorageActivities &
+  RetentionActivities &
+  SuperviseActivities &
+  WebhookActivities;
 
 const hourMs = 3_600_000;
 
@@ -30,6 +37,8 @@ export class FakeWorld {
   /** Runners of the session that are not known to be gone. */
   sessionRunners: string[] = [];
   expired: ExpiredSessions = { toRemove: [], busy: [], hasMore: false };
+  /** Months of the log that are over. */
+  months: string[] = [];
   /** A launcher was given to the attempt that waits for one. */
   isGivenLauncher = false;
   currentEpoch = 1;
@@ -170,6 +179,24 @@ export class FakeWorld {
         note(`collectSession ${sessionId}`);
         return { outcome: 'deleted', reason: '' };
       },
+      makeEventPartitions: async () => {
+        note('makeEventPartitions');
+        return [];
+      },
+      listPastEventMonths: async () => ({ retentionDays: 30, months: this.months }),
+      dropEventMonth: async ({ month }) => {
+        note(`dropEventMonth ${month}`);
+        return { outcome: 'dropped' };
+      },
+      trimDefaultEvents: async () => {
+        note('trimDefaultEvents');
+        return { deleted: 0, kept: 0 };
+      },
+      deliverWebhook: async ({ generation }) => {
+        note(`deliverWebhook ${generation}`);
+        return { state: 'delivered' };
+      },
+      buryWebhook: async ({ generation }) => note(`buryWebhook ${generation}`),
       launchRunner: async ({ epoch }) => note(`launchRunner ${epoch}`),
       stopRunner: async ({ jobName }) => note(`stopRunner ${jobName}`),
       announceTurnEnd: async ({ runId }) => note(`announceTurnEnd ${runId}`),

@@ -4,7 +4,12 @@ import { defineSearchAttributeKey } from '@temporalio/common';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker, type WorkflowBundleOption } from '@temporalio/worker';
-import { searchAttributeNames, storageTaskQueue, superviseTaskQueue } from '../../domain/workflow-ids.js';
+import {
+  searchAttributeNames,
+  storageTaskQueue,
+  superviseTaskQueue,
+  webhookTaskQueue,
+} from '../../domain/workflow-ids.js';
 import { startTracing } from '../../infra/telemetry/tracing.js';
 import { createTracingPlugin } from '../../infra/temporal/tracing-plugin.js';
 import { bundleWorkflows } from '../../worker/bundle-workflows.js';
@@ -75,6 +80,7 @@ export class Harness {
       main,
       supervise: await Worker.create({ ...common, taskQueue: superviseTaskQueue }),
       storage: await Worker.create({ ...common, taskQueue: storageTaskQueue }),
+      webhooks: await Worker.create({ ...common, taskQueue: webhookTaskQueue }),
     };
   }
 
@@ -84,13 +90,15 @@ export class Harness {
     work: () => Promise<readonly string[]>,
     options: WorkerChanges = {},
   ): Promise<void> {
-    const { main, supervise, storage } = await this.workers(activities, options);
+    const { main, supervise, storage, webhooks } = await this.workers(activities, options);
     let ids: readonly string[] = [];
     await main.runUntil(
       supervise.runUntil(
-        storage.runUntil(async () => {
-          ids = await work();
-        }),
+        storage.runUntil(
+          webhooks.runUntil(async () => {
+            ids = await work();
+          }),
+        ),
       ),
     );
     for (const id of ids) await this.check(id);

@@ -12,6 +12,7 @@ import {
   turnStartedSchema,
 } from './codex-protocol.js';
 import { serverRequestResolvedSchema } from './codex-request-protocol.js';
+import { codexText } from './codex-text.js';
 import { type ActiveTurn, changeKey, errorEvent, recordedEnd, turnObservation } from './codex-turn.js';
 import type { CodexUsage } from './codex-usage.js';
 import type { Compaction } from './compaction.js';
@@ -71,6 +72,7 @@ export class CodexNotifications {
         if (method === 'item/started') this.#announced(params);
         if (method === 'item/fileChange/patchUpdated') this.#patchUpdated(params);
         if (!this.#isOurs(params)) return;
+        this.#text(method, params);
         for (const event of codexEvents(method, params, workspaceDirectory)) {
           const turn = this.#options.turn();
           if (
@@ -82,6 +84,11 @@ export class CodexNotifications {
           listener.onEvent(event);
         }
     }
+  }
+
+  #text(method: string, params: unknown): void {
+    const piece = codexText(method, params);
+    if (piece !== null) this.#options.context.listener.onText?.(piece);
   }
 
   /** Subagents are threads of their own; their items are activity, not part of this transcript. */

@@ -80,13 +80,8 @@ export class CodexProcess {
         // backgroundTerminals/clean is experimental.
         experimentalApi: true,
         requestAttestation: false,
-        // Nobody is shown deltas yet; as signs of life the proxy's chunks stand for them.
-        optOutNotificationMethods: [
-          'item/agentMessage/delta',
-          'item/reasoning/summaryTextDelta',
-          'item/reasoning/summaryPartAdded',
-          'item/reasoning/textDelta',
-        ],
+        // Nobody is shown raw reasoning while it is written; as signs of life the proxy's chunks stand for it.
+        optOutNotificationMethods: ['item/reasoning/textDelta'],
       },
     });
     this.#rpc.notify('initialized');

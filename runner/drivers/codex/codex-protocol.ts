@@ -112,6 +112,9 @@ export const turnCompletedSchema = z.looseObject({ threadId: text, turn: turnSch
 export const turnStartedSchema = z.looseObject({ threadId: text, turn: z.looseObject({ id: text }) });
 export const turnStartAnswerSchema = z.looseObject({ turn: z.looseObject({ id: text }) });
 
+export const textDeltaSchema = z.looseObject({ itemId: text, delta: text });
+export const summaryPartSchema = z.looseObject({ itemId: text, summaryIndex: z.number() });
+
 export const turnDiffSchema = z.looseObject({ threadId: text, turnId: text, diff: text });
 export const turnPlanSchema = z.looseObject({
   threadId: text,

@@ -2,10 +2,11 @@ import { commandRecordSchema } from '../../../contract/commands.js';
 import type { RequestFailureKind } from '../../../contract/failure-kinds.js';
 import type { RouteContract } from '../../../contract/route-contract.js';
 import type { OperationId } from '../../../contract/routes/index.js';
+import { encodeFeedCursor, feedBefore } from '../../../store/feed-position.js';
 import { writeAttempt } from '../../../store/turn-steps.js';
 import { attemptSettings } from '../../support/api.js';
 import { newSessionId, owner, type ServingRunner, send, startTurn } from '../../support/turns.js';
-import { type Asked, external, successes, type World } from './route-fixtures.js';
+import { type Asked, external, liveText, successes, type World } from './route-fixtures.js';
 
 /** Of the tenant `other`, with scope operate. */
 export const otherTenantsToken = 'agr_other_0123456789abcdef';
@@ -26,6 +27,7 @@ const foreignHost = {
 
 /** Kinds that no request to the API of these tests brings about, each with the reason. */
 export const shownElsewhere: Partial<Record<OperationId, Partial<Record<RequestFailureKind, string>>>> = {
+  ingestEvents: { 'request-timeout': 'needs a body that stops in its middle: test/api/ingest-status.test.ts' },
   health: foreignHost,
   liveness: foreignHost,
   livenessAlias: foreignHost,
@@ -101,6 +103,21 @@ const ndjson = { 'content-type': 'application/x-ndjson' };
 const line = (seq: number) => `${JSON.stringify({ seq, event: { type: 'diff', payload: { diff: 'x' } } })}\n`;
 const completed = { terminalStatus: 'completed' };
 const failed = { terminalStatus: 'failed', failureKind: 'agent-error' };
+
+/** Of a webhook that nothing is sent to. */
+const paused =
+  (id: 'testWebhook' | 'redeliverWebhook'): How =>
+  async (world) => {
+    const asked = await successes[id](world);
+    const path = `/api/v1/webhooks/${asked.params?.webhookId}`;
+    await called(world.api.call('PATCH', path, { body: { state: 'paused' } }));
+    return asked;
+  };
+
+/** A stream that is asked for what it never held. */
+const ahead =
+  (id: OperationId, cursor: string): How =>
+  async (world) => ({ ...(await successes[id](world)), headers: { 'last-event-id': cursor } });
 
 /** How every declared failure is brought about, each on things of its own. `not-found` of an unknown id needs no row. */
 export const declaredFailures: Partial<Record<OperationId, Partial<Record<RequestFailureKind, How>>>> = {
@@ -220,6 +237,7 @@ export const declaredFailures: Partial<Record<OperationId, Partial<Record<Reques
     fenced: async (world) => ({ ...(await replaced('runToken', () => line(1))(world)), headers: ndjson }),
     conflict: async (world) => ({ ...(await successes.ingestEvents(world)), body: line(7) }),
   },
+  sendDeltas: { fenced: replaced('runToken', () => liveText) },
   appendEvent: { fenced: replaced('runToken', () => ({})), conflict: unclaimed({}) },
   finishAttempt: {
     fenced: replaced('runToken', () => completed),
@@ -250,6 +268,23 @@ export const declaredFailures: Partial<Record<OperationId, Partial<Record<Reques
       },
     }),
   },
+  streamRun: { 'cursor-ahead': ahead('streamRun', '1000000') },
+  streamSession: { 'cursor-ahead': ahead('streamSession', '1.1000000') },
+  streamFeed: {
+    'cursor-ahead': ahead('streamFeed', encodeFeedCursor(feedBefore('1000000000000'))),
+  },
+  createWebhook: { conflict: keyUsed('createWebhook', 'POST', () => '/api/v1/webhooks') },
+  rotateWebhookSecret: {
+    conflict: async (world) => {
+      const { params } = await successes.rotateWebhookSecret(world);
+      const headers = { 'idempotency-key': newSessionId() };
+      const path = `/api/v1/webhooks/${params?.webhookId}/rotate-secret`;
+      await called(world.api.call('POST', path, { body: {}, headers }));
+      return { params: params ?? {}, headers, body: { formerValidMs: 0 } };
+    },
+  },
+  testWebhook: { conflict: paused('testWebhook') },
+  redeliverWebhook: { conflict: paused('redeliverWebhook') },
   dispatchQueueTask: {
     conflict: async (world) => {
       const sessionId = await idle(world);

@@ -3,6 +3,7 @@ import { queueTaskRecordSchema } from '../../../contract/queue.js';
 import type { OperationId } from '../../../contract/routes/index.js';
 import { assignmentSchema } from '../../../contract/runners.js';
 import { runRecordSchema } from '../../../contract/runs.js';
+import { webhookDeliverySchema, webhookSchema } from '../../../contract/webhooks.js';
 import type { TestApi } from '../../support/api.js';
 import type { TestDatabase } from '../../support/postgres.js';
 import {
@@ -81,6 +82,30 @@ async function task(world: World): Promise<Asked> {
   return { params: { taskId: created.id } };
 }
 
+/** A tenant has fifty webhooks at most, and many are made here. */
+async function roomForWebhooks({ database }: World): Promise<Asked> {
+  await database.pool.query(
+    `update webhooks set deleted_at = now() where deleted_at is null
+       and webhook_id not in (select webhook_id from webhooks order by webhook_id desc limit 10)`,
+  );
+  return {};
+}
+
+async function webhook(world: World) {
+  const { api } = world;
+  await roomForWebhooks(world);
+  const body = { ...owner, url: 'https://hooks.example.com/agentrun' };
+  const { id } = await api.data(webhookSchema, 'POST', '/api/v1/webhooks', { body });
+  return { params: { webhookId: id } };
+}
+
+async function delivery(world: World): Promise<Asked> {
+  const { params } = await webhook(world);
+  const path = `/api/v1/webhooks/${params.webhookId}/test`;
+  const { id } = await world.api.data(webhookDeliverySchema, 'POST', path);
+  return { params: { ...params, deliveryId: id } };
+}
+
 /** A request of the agent whose time is over. */
 async function asking({ api, database }: World): Promise<Asked> {
   const runner = await startTurn(api);
@@ -91,6 +116,9 @@ async function asking({ api, database }: World): Promise<Asked> {
   );
   return { params: { ...ofTurn(runner), requestId: requestId(runner.runId) }, token: runner.runToken };
 }
+
+/** A piece of text that nobody watches. */
+export const liveText = { after: 0, deltas: [{ itemId: 'item-1', offset: 0, text: 'I look ' }] };
 
 const nothing = (): Promise<Asked> => Promise.resolve({});
 const withBody =
@@ -163,6 +191,7 @@ export const successes: Readonly<Record<OperationId, (world: World) => Promise<A
     )(world)),
     headers: { 'content-type': 'application/x-ndjson' },
   }),
+  sendDeltas: asRunner(() => liveText),
   appendEvent: async (world) => ({
     params: await external(world),
     body: { type: 'backend_status', payload: { phase: 'working' } },
@@ -196,5 +225,19 @@ export const successes: Readonly<Record<OperationId, (world: World) => Promise<A
   dispatchQueueTask: withBody(task, {}),
   cancelQueueTask: withBody(task, { reason: 'enough' }),
 
+  streamRun: turn,
+  streamSession: turn,
+  streamFeed: turn,
+
   listAudit: nothing,
+
+  createWebhook: withBody(roomForWebhooks, { ...owner, url: 'https://hooks.example.com/agentrun' }),
+  listWebhooks: nothing,
+  getWebhook: webhook,
+  updateWebhook: withBody(webhook, { description: 'ours', state: 'paused' }),
+  deleteWebhook: webhook,
+  rotateWebhookSecret: withBody(webhook, {}),
+  testWebhook: webhook,
+  listWebhookDeliveries: webhook,
+  redeliverWebhook: delivery,
 };

@@ -30,6 +30,8 @@ const unknownIds: Readonly<Record<string, string>> = {
   runnerJobId: `job_${'0'.repeat(26)}`,
   requestId: `req_${'0'.repeat(26)}`,
   taskId: `task_${'0'.repeat(26)}`,
+  webhookId: `whk_${'0'.repeat(26)}`,
+  deliveryId: `dlv_${'0'.repeat(26)}`,
   runnerId: 'nobodys-runner',
 };
 

@@ -1,10 +1,11 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AgentRequestResolution, AnswerPayload } from '../../../contract/agent-requests.js';
 import { type CommandRecord, type Outcome, outcomeSchema } from '../../../contract/commands.js';
+import { type SendDeltas, sendDeltasSchema } from '../../../contract/deltas.js';
 import type { ProducedEvent } from '../../../contract/events.js';
 import { type ExecutionPolicy, executionPolicySchema } from '../../../contract/execution-policy.js';
 import { encodeId, idPrefixes } from '../../../contract/ids.js';
-import { type IngestLine, ingestLineSchema } from '../../../contract/ingest.js';
+import { completionLineSchema, type IngestLine, ingestLineSchema } from '../../../contract/ingest.js';
 import {
   type Assignment,
   type Grant,
@@ -34,6 +35,8 @@ interface FakeRun {
   readonly events: ProducedEvent[];
   readonly acknowledged: string[];
   lastProducerSeq: number;
+  /** Final sequences of the completion lines. */
+  readonly completions: number[];
   cancelReason: string | null;
   cancelDeadlineMs: number | null;
   outcome: Outcome | null;
@@ -44,6 +47,10 @@ interface FakeRun {
   /** Requests that the runner asked to expire, and what it is answered; none: 404, as long as the question is unknown. */
   readonly expired: string[];
   expireAnswer: AgentRequestResolution | null;
+  /** Somebody reads its stream. */
+  watched: boolean;
+  /** What was said of text that is being written, and how many events there were then. */
+  readonly deltas: { readonly body: SendDeltas; readonly events: number }[];
 }
 
 const unknownKey = { status: 401, failureKind: 'unauthorized', message: 'the key is not known', details: {} };
@@ -105,6 +112,7 @@ export class FakeManager {
       events: [],
       acknowledged: [],
       lastProducerSeq: 0,
+      completions: [],
       cancelReason: null,
       cancelDeadlineMs: null,
       outcome: null,
@@ -113,6 +121,8 @@ export class FakeManager {
       progress: [],
       expired: [],
       expireAnswer: null,
+      watched: false,
+      deltas: [],
     });
     this.#wake();
     return id;
@@ -153,6 +163,12 @@ export class FakeManager {
   cancel(runId: string, reason: string, deadlineMs: number | null = null): void {
     this.run(runId).cancelReason = reason;
     this.run(runId).cancelDeadlineMs = deadlineMs;
+    this.#wake();
+  }
+
+  /** Somebody begins to read the stream of a run, or nobody reads it any more. */
+  watch(runId: string, watched: boolean): void {
+    this.run(runId).watched = watched;
     this.#wake();
   }
 
@@ -329,11 +345,16 @@ export class FakeManager {
       case 'commands': {
         const command = run.commands.find((one) => one.id === requestId);
         if (command !== undefined) return { data: command };
-        return { data: await this.#commands(run, Number(url.searchParams.get('afterSeq')), gone) };
+        return { data: await this.#commands(run, url.searchParams, gone) };
       }
       case 'ingest':
         if (this.holdEvents) return { status: 503, failureKind: 'unavailable', message: 'held', details: {} };
         return this.#ingest(run, body, url.searchParams.get('spilledEpoch'));
+      case 'deltas': {
+        const deltas = sendDeltasSchema.parse(JSON.parse(body));
+        run.deltas.push({ body: deltas, events: run.events.length });
+        return { data: { accepted: run.watched ? deltas.deltas.length : 0, watched: run.watched } };
+      }
       case 'requests':
         run.expired.push(requestId ?? '');
         if (run.expireAnswer === null)
@@ -362,9 +383,10 @@ export class FakeManager {
     body: string,
     spilledEpoch: string | null,
   ): { data: unknown } | { status: number; failureKind: string; message: string; details: object } {
-    const lines = body
-      .trim()
-      .split('\n')
+    const texts = body.split('\n').filter((line) => line !== '');
+    const completion = completionLineSchema.safeParse(JSON.parse(texts.at(-1) ?? 'null')).data;
+    const lines = texts
+      .slice(0, completion === undefined ? undefined : -1)
       .map((line) => ingestLineSchema.parse(JSON.parse(line)));
     if (spilledEpoch !== null) {
       for (const line of lines) run.spilled.push({ epoch: Number(spilledEpoch), line });
@@ -381,10 +403,17 @@ export class FakeManager {
       run.events.push(line.event);
       accepted += 1;
     }
+    if (completion !== undefined) {
+      const { finalSeq } = completion.complete;
+      if (finalSeq !== run.lastProducerSeq)
+        throw new Error(`completed at ${finalSeq} instead of ${run.lastProducerSeq}`);
+      run.completions.push(finalSeq);
+    }
     return { data: { accepted, duplicate: lines.length - accepted, lastAcceptedSeq: run.lastProducerSeq } };
   }
 
-  async #commands(run: FakeRun, afterSeq: number, gone: Promise<void>): Promise<unknown> {
+  async #commands(run: FakeRun, query: URLSearchParams, gone: Promise<void>): Promise<unknown> {
+    const afterSeq = Number(query.get('afterSeq'));
     const found = () => run.commands.filter((command) => command.seq > afterSeq);
     const deadline = Date.now() + 25_000;
     let left = false;
@@ -397,6 +426,7 @@ export class FakeManager {
       found().length === 0 &&
       run.cancelReason === null &&
       run.outcome === null &&
+      String(run.watched) === query.get('watched') &&
       Date.now() < deadline
     ) {
       await this.#change(deadline - Date.now());
@@ -406,6 +436,7 @@ export class FakeManager {
       cancelRequested: run.cancelReason !== null,
       cancelReason: run.cancelReason,
       cancelDeadlineMs: run.cancelDeadlineMs,
+      watched: run.watched,
       open: run.outcome === null,
     };
   }
@@ -441,6 +472,7 @@ function leaseAnswer(run: FakeRun): unknown {
     runToken: `run-token-${run.heartbeats}`,
     runTokenExpiresAt: soon(),
     nextHeartbeatMs: run.assignment.heartbeatIntervalMs,
+    watched: run.watched,
   };
 }
 

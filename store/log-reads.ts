@@ -1,0 +1,142 @@
+import { z } from 'zod';
+import { AgentRunError } from '../contract/errors.js';
+import type { Queryable } from './pool.js';
+import { isoTime, runFrom } from './records.js';
+
+/** A stored event as streams carry it: its JSON is made from the text that Postgres holds, never parsed on the way. */
+export interface LogEvent {
+  readonly seq: number;
+  /** As in `GET events`, on one line. */
+  readonly json: string;
+}
+
+/** Where a log stands: its last event, and whether that is the last for ever. */
+export interface LogState {
+  readonly lastSeq: number;
+  readonly isClosed: boolean;
+  readonly status: string;
+  readonly terminalStatus: string | null;
+}
+
+/** A piece of a run's log after some event, and where the log stood at that moment: nothing can follow what was read of a closed one. */
+export interface LogRead extends LogState {
+  readonly events: readonly LogEvent[];
+  /** What is missing among the events up to here does not exist any more. Below `lastSeq`: there is more to read. */
+  readonly upTo: number;
+}
+
+/** How much of one log is read at once. A single event may be larger. */
+export interface LogReadLimits {
+  readonly events: number;
+  /** Of JSON, in UTF-16 units; as much is taken of what Postgres stores, which is often compressed. */
+  readonly bytes: number;
+}
+
+const stateSchema = z.object({
+  last_seq: z.number(),
+  closed: z.boolean(),
+  status: z.string(),
+  terminal_status: z.string().nullable(),
+});
+const eventSchema = z.object({
+  seq: z.number(),
+  next_seq: z.number().nullable(),
+  event_id: z.string(),
+  epoch: z.number(),
+  type: z.string(),
+  at: z.string(),
+  payload: z.string(),
+  raw: z.string().nullable(),
+});
+const runStateSchema = stateSchema.extend({ run_id: z.string() });
+/** Of a run without new events there is one row, without an event. */
+const readRowSchema = z.union([
+  runStateSchema.extend(eventSchema.shape),
+  runStateSchema.extend({ seq: z.null() }),
+]);
+type ReadRow = z.infer<typeof readRowSchema>;
+
+/**
+ * The logs of many runs, each after the event that its reader has, in one statement: state and events of a run are of one moment, so that an event never
+ * appears after its log was read as closed. A run that does not exist, or whose session is being deleted, is not in the answer.
+ */
+export async function readLogs(
+  db: Queryable,
+  cursors: readonly { readonly runId: string; readonly afterSeq: number }[],
+  limits: LogReadLimits,
+): Promise<ReadonlyMap<string, LogRead>> {
+  // Sizes are of what is stored, so that nothing is unpacked only to be measured; cut first by count, which bounds the rows that are measured.
+  const found = await db.query(
+    `select w.run_id, g.last_seq, g.closed_at is not null as closed, r.status, r.terminal_status,
+       e.seq, e.next_seq, e.event_id, e.epoch, e.type, ${isoTime('e.at')} as at, e.payload::text as payload, e.raw::text as raw
+     from unnest($1::text[], $2::bigint[]) with ordinality as w(run_id, after_seq, position)
+     join runs r on r.run_id = w.run_id
+     join sessions s on s.session_id = r.session_id and s.deleted_at is null
+     join run_log g on g.run_id = w.run_id
+     left join lateral (
+       select measured.* from (
+         select page.*, lead(seq) over in_order as next_seq,
+           sum(pg_column_size(payload) + coalesce(pg_column_size(raw), 0)) over (in_order rows between unbounded preceding and 1 preceding) as bytes_before
+         from (select seq, event_id, epoch, type, at, payload, raw from events
+                where run_id = w.run_id and seq > w.after_seq order by seq limit $3) page
+         window in_order as (order by seq)) measured
+       where coalesce(bytes_before, 0) < $4) e on true
+     order by w.position, e.seq`,
+    [cursors.map(({ runId }) => runId), cursors.map(({ afterSeq }) => afterSeq), limits.events, limits.bytes],
+  );
+  const rowsByRun = new Map<string, ReadRow[]>();
+  for (const row of z.array(readRowSchema).parse(found.rows)) {
+    const rows = rowsByRun.get(row.run_id);
+    if (rows === undefined) rowsByRun.set(row.run_id, [row]);
+    else rows.push(row);
+  }
+  return new Map([...rowsByRun].map(([runId, rows]) => [runId, logRead(rows, limits)]));
+}
+
+function logRead(rows: readonly ReadRow[], limits: LogReadLimits): LogRead {
+  const [state] = rows;
+  if (state === undefined) throw new RangeError('a log that was read has a row');
+  const events: LogEvent[] = [];
+  let size = 0;
+  let upTo = state.last_seq;
+  for (const row of rows) {
+    if (row.seq === null) break;
+    const json = eventJson(row);
+    size += json.length;
+    if (events.length > 0 && size > limits.bytes) break;
+    events.push({ seq: row.seq, json });
+    const mayHaveMore = row.next_seq !== null || events.length === limits.events;
+    upTo = mayHaveMore ? row.seq : state.last_seq;
+  }
+  return { ...stateOf(state), events, upTo };
+}
+
+/** The fields in the order of `GET events`. */
+function eventJson(row: z.infer<typeof eventSchema> & { readonly run_id: string }): string {
+  const { seq, event_id: eventId, run_id: runId, epoch, type, at, payload, raw } = row;
+  const head = JSON.stringify({ seq, eventId, runId, attempt: epoch, epoch, type, at });
+  return `${head.slice(0, -1)},"payload":${payload}${raw === null ? '' : `,"raw":${raw}`}}`;
+}
+
+const stateOf = (row: z.infer<typeof stateSchema>): LogState => ({
+  lastSeq: row.last_seq,
+  isClosed: row.closed,
+  status: row.status,
+  terminalStatus: row.terminal_status,
+});
+
+/**
+ * Where a run's log stands.
+ *
+ * @throws AgentRunError `not-found`, also for a run of another tenant.
+ */
+export async function readLogState(db: Queryable, runId: string, tenantId?: string): Promise<LogState> {
+  const found = await db.query(
+    `select g.last_seq, g.closed_at is not null as closed, r.status, r.terminal_status
+       from ${runFrom} join run_log g on g.run_id = r.run_id
+      where r.run_id = $1 and ($2::text is null or r.tenant_id = $2)`,
+    [runId, tenantId ?? null],
+  );
+  if (found.rows.length === 0) throw new AgentRunError('not-found', `run ${runId} does not exist`);
+  return stateOf(stateSchema.parse(found.rows[0]));
+}
