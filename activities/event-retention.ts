@@ -1,7 +1,7 @@
-import { Context } from '@temporalio/activity';
+import { ApplicationFailure, Context } from '@temporalio/activity';
 import { dropEventMonth, listPastEventMonths, trimDefaultEvents } from '../store/event-retention.js';
 import { withMaintenanceConnection } from '../store/maintenance-connection.js';
-import { ensureEventPartitions } from '../store/partitions.js';
+import { ensureEventPartitions, eventsWithoutPartition } from '../store/partitions.js';
 import type { RetentionActivities } from './index.js';
 import { heartbeating } from './runners.js';
 
@@ -20,7 +20,12 @@ export function createRetentionActivities({
   return {
     makeEventPartitions: () =>
       heartbeating('making partitions of events', () =>
-        withMaintenanceConnection(databaseUrl, (client) => ensureEventPartitions(client, Date.now())),
+        withMaintenanceConnection(databaseUrl, async (client) => {
+          const { made, tooLarge } = await ensureEventPartitions(client, Date.now());
+          // For the report; those that can be made are made.
+          if (tooLarge.length > 0) throw ApplicationFailure.nonRetryable(eventsWithoutPartition(tooLarge));
+          return made;
+        }),
       ),
 
     listPastEventMonths: () =>
@@ -38,7 +43,9 @@ export function createRetentionActivities({
       heartbeating(`dropping ${month}`, async () =>
         retentionDays === undefined
           ? { outcome: 'kept', reason: 'this worker keeps events for ever' }
-          : withMaintenanceConnection(databaseUrl, (client) => dropEventMonth(client, month, retentionDays)),
+          : withMaintenanceConnection(databaseUrl, (client) =>
+              dropEventMonth(client, month, retentionDays, Context.current().cancellationSignal),
+            ),
       ),
 
     trimDefaultEvents: () =>

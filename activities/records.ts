@@ -103,6 +103,8 @@ export function createRecordActivities({ pool, notifier, settings }: RecordDepen
     beginDeletion: final('beginDeletion', async ({ sessionId }) => {
       const removal = wakeRunners(await beginDeletion(pool, sessionId));
       notifier.notify('agentrun_session', sessionId);
+      // Tasks that waited for the session have ended with it.
+      wakeWebhooks();
       return removal;
     }),
   };

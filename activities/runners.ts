@@ -159,8 +159,8 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       } catch (error) {
         if (!(error instanceof WorkflowNotFoundError) && !endedFirst(error)) throw error;
         // Behind another turn it ends at once; else its workflow has just ended or is about to start, and reads the request then.
-        if (!(await cancelPendingRun(pool, runId, reason)))
-          await requestCancel(pool, runId, reason, deadlineMs ?? null);
+        if (await cancelPendingRun(pool, runId, reason)) notifier.notify('agentrun_webhook', 'due');
+        else await requestCancel(pool, runId, reason, deadlineMs ?? null);
       }
       notifier.notify('agentrun_run', runId);
       notifier.notify('agentrun_attempt', runId);
@@ -196,11 +196,18 @@ function sessionStart(input: SessionInput) {
   };
 }
 
-/** Says every few seconds that a long step goes on: without it the server would start it again beside itself. */
+/**
+ * Says every few seconds that a long step goes on: without it the server would start it again beside itself. Also after a cancel, until the step has ended;
+ * no more when the server has given this try up.
+ */
 export async function heartbeating<T>(phase: string, work: () => Promise<T>): Promise<T> {
   const context = Context.current();
   context.heartbeat({ phase });
-  const timer = setInterval(() => context.heartbeat({ phase }), heartbeatMs);
+  const timer = setInterval(() => {
+    const { timedOut = false, notFound = false } = context.cancellationDetails ?? {};
+    if (timedOut || notFound) clearInterval(timer);
+    else context.heartbeat({ phase });
+  }, heartbeatMs);
   try {
     return await work();
   } finally {

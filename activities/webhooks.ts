@@ -28,6 +28,8 @@ export interface WebhookDependencies {
   readonly onTry?: (failure: WebhookFailure | null) => void;
   /** Counts an end. */
   readonly onEnd?: (state: 'delivered' | 'dead') => void;
+  /** After each record of a try: another delivery may have its turn now. */
+  readonly onRecorded?: () => void;
   /** Tests shorten the pause after a failed try. */
   readonly retryDelayMs?: typeof webhookRetryDelayMs;
 }
@@ -41,25 +43,32 @@ const notSent = (failure: WebhookFailure): PostResult => ({
 
 /** Posts messages to webhooks. Whether one has arrived is known only by its answer: a receiver may get it twice, under the same id. */
 export function createWebhookActivities(dependencies: WebhookDependencies): WebhookActivities {
-  const { pool, post, onTry, onEnd, retryDelayMs = webhookRetryDelayMs } = dependencies;
+  const { pool, post, onTry, onEnd, onRecorded, retryDelayMs = webhookRetryDelayMs } = dependencies;
   return {
     deliverWebhook: (delivery) =>
       finalErrors('deliverWebhook', async () => {
-        const { attempt } = Context.current().info;
+        const { info, cancellationSignal } = Context.current();
+        const { attempt } = info;
         const outgoing = await findOutgoing(pool, delivery);
         if (outgoing === undefined) return { state: 'skipped' };
         if (outgoing.webhookState !== 'active') {
           await buryDelivery(pool, delivery, outgoing.webhookState === 'gone' ? 'gone' : 'webhook-paused');
           onEnd?.('dead');
+          onRecorded?.();
           return { state: 'dead' };
         }
-        const result = await heartbeating('posting', () => send(dependencies, delivery, outgoing, post));
+        const result = await heartbeating('posting', () =>
+          send(dependencies, delivery, outgoing, { ...post, signal: cancellationSignal }),
+        );
+        // Cut off: whether it has arrived nobody knows, and the slot is free at once.
+        if (result.status === null) cancellationSignal.throwIfAborted();
         const { status, failure, durationMs } = result;
         const isOver = failure === 'gone' || attempt >= webhookTries;
         const state = failure === null ? 'delivered' : isOver ? 'dead' : 'sending';
         onTry?.(failure);
         if (failure === 'gone') await noteGone(pool, outgoing.webhookId, outgoing.url);
         await recordTry(pool, delivery, { try: attempt, durationMs, status, failure }, state);
+        onRecorded?.();
         if (state !== 'sending') {
           onEnd?.(state);
           return { state };
@@ -80,6 +89,7 @@ export function createWebhookActivities(dependencies: WebhookDependencies): Webh
       finalErrors('buryWebhook', async () => {
         await buryDelivery(pool, delivery, 'abandoned');
         onEnd?.('dead');
+        onRecorded?.();
       }),
   };
 }

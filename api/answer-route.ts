@@ -14,7 +14,7 @@ import { operationSpans } from './operation-spans.js';
 import type { EnvelopeRoute, Route } from './route.js';
 import type { StreamServer } from './streams/serve-stream.js';
 import type { RequestFacts, RequestTrace } from './trace.js';
-import { parsePart } from './validation.js';
+import { parsePart, schemaInvalid } from './validation.js';
 
 interface AnsweredRequest {
   readonly request: Request;
@@ -32,11 +32,7 @@ export async function answerRoute(
   { request, response, trace, audits, polls, streams }: AnsweredRequest,
 ): Promise<void> {
   const { contract } = route;
-  const gone = new AbortController();
-  // Not of every answer that went out whole: an abort makes an error with its stack.
-  response.once('close', () => {
-    if (!response.writableFinished) gone.abort();
-  });
+  const over = signalOf(response, deps.stopping);
   Object.assign(trace.facts, { operationId: route.operationId, route: contract.path });
   await traced(deps, route, trace, async () => {
     // Before the body is read (contract.md 1.2).
@@ -48,7 +44,7 @@ export async function answerRoute(
       let status = 200;
       const asked = {
         params: request.params,
-        query: firstValues(request.originalUrl),
+        query: queryValues(request.originalUrl, contract.answers === 'envelope'),
         body:
           contract.bodyKind === 'json' || contract.bodyKind === 'ignored'
             ? await readJsonBody(request)
@@ -56,7 +52,7 @@ export async function answerRoute(
         caller,
         trace,
         idempotencyKey: contract.idempotency === 'key' ? idempotencyHeader(request) : null,
-        signal: AbortSignal.any([gone.signal, deps.stopping]),
+        signal: over,
         raw: request,
         setHeader: (name: string, value: string) => {
           response.setHeader(name, value);
@@ -68,8 +64,9 @@ export async function answerRoute(
       await audit.begin(asked.body);
       if (route.answers === 'event-stream') {
         const { operationId } = route;
-        const answer = await listed(deps, route, () => route.answer(asked));
-        await streams.serve({ operationId, contract, caller, request, response }, answer);
+        await listed(deps, route, async () =>
+          streams.serve({ operationId, contract, caller, request, response }, await route.answer(asked)),
+        );
         return { status, query: asked.query, data: undefined };
       }
       const closed = polls.open(caller, asked);
@@ -88,6 +85,26 @@ export async function answerRoute(
       throw error;
     }
   });
+}
+
+/**
+ * Aborted when the client has gone, or the process is to end. By hand: what `AbortSignal.any` makes of a signal that lives as long as the process is kept as
+ * long (Node 20).
+ */
+function signalOf(response: Response, stopping: AbortSignal): AbortSignal {
+  const over = new AbortController();
+  const stop = () => over.abort();
+  if (stopping.aborted || response.destroyed) {
+    stop();
+    return over.signal;
+  }
+  stopping.addEventListener('abort', stop, { once: true });
+  response.once('close', () => {
+    stopping.removeEventListener('abort', stop);
+    // Not of every answer that went out whole: an abort makes an error with its stack.
+    if (!response.writableFinished) over.abort();
+  });
+  return over.signal;
 }
 
 /** What of a caller stands in the log: the name of a token, never the token. */
@@ -171,14 +188,25 @@ function idempotencyHeader(request: Request): string | null {
   return parsePart(idempotencyKeySchema, key, 'Idempotency-Key');
 }
 
-/** Of a parameter that is given twice the first counts (contract.md 0.4). */
-function firstValues(target: string): Record<string, string> {
+/**
+ * Of a parameter that is given twice the first counts (contract.md 0.4), where it may be: of two cursors nobody knows which one is meant.
+ *
+ * @throws AgentRunError `schema-invalid`.
+ */
+function queryValues(target: string, mayRepeat: boolean): Record<string, string> {
   const start = target.indexOf('?');
   const values = new Map<string, string>();
+  const repeated = new Set<string>();
   if (start !== -1) {
     for (const [name, value] of new URLSearchParams(target.slice(start + 1))) {
-      if (!values.has(name)) values.set(name, value);
+      if (values.has(name)) repeated.add(name);
+      else values.set(name, value);
     }
+  }
+  if (repeated.size > 0 && !mayRepeat) {
+    const path = (name: string) => `query.${name.slice(0, 100)}`;
+    const wrong = { sentence: 'expected one value', received: 'more than one' };
+    throw schemaInvalid([...repeated].map((name) => ({ path: path(name), ...wrong })));
   }
   return Object.fromEntries(values);
 }

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setMaxListeners } from 'node:events';
 import express, {
   type ErrorRequestHandler,
   type Express,
@@ -13,7 +14,7 @@ import { otherMethods } from './allowed-methods.js';
 import { answerRoute } from './answer-route.js';
 import { Audit } from './audit.js';
 import { requireLocalHost } from './auth-headers.js';
-import { allowOrigins } from './cors.js';
+import { allowOrigins, isPreflight } from './cors.js';
 import type { ApiDeps } from './deps.js';
 import { registerDocs } from './docs.js';
 import { writeError } from './envelope.js';
@@ -30,6 +31,8 @@ const traces = new AsyncLocalStorage<RequestTrace>();
 
 /** The HTTP API as an Express app; it opens and closes nothing. */
 export function createApp(deps: ApiDeps): Express {
+  // Every request and every stream listens to it; more than ten are no leak.
+  setMaxListeners(0, deps.stopping);
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -54,7 +57,9 @@ export function createApp(deps: ApiDeps): Express {
   const perApp = { audits: new Audit(deps), polls: new LongPollLimit(), streams: new StreamServer(deps) };
   for (const [path, routes] of byPath(routeTable(deps))) register(app, path, routes, { deps, ...perApp });
   registerDocs(app, deps);
-  app.use((request) => {
+  app.use((request, response) => {
+    // The page asks all the same, and reads that there is no such route.
+    if (isPreflight(request, response)) return void response.status(204).end();
     throw new AgentRunError('route-not-found', `no route ${request.method} ${request.path.slice(0, 200)}`);
   });
   app.use(errorHandler(deps));

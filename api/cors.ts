@@ -1,5 +1,5 @@
 import cors from 'cors';
-import type { RequestHandler } from 'express';
+import type { Request, RequestHandler, Response } from 'express';
 
 /** How long a browser may remember that it has asked, in seconds. */
 const rememberSeconds = 600;
@@ -11,9 +11,18 @@ const rememberSeconds = 600;
 export function allowOrigins(origins: readonly string[]): RequestHandler {
   const allow = cors({
     origin: [...origins],
-    methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
-    allowedHeaders: ['authorization', 'content-type', 'last-event-id', 'idempotency-key'],
-    exposedHeaders: ['retry-after', 'x-trace-id'],
+    // The path says which: it answers the preflight (allowed-methods.ts).
+    methods: [],
+    preflightContinue: true,
+    allowedHeaders: [
+      'authorization',
+      'content-type',
+      'last-event-id',
+      'idempotency-key',
+      'traceparent',
+      'tracestate',
+    ],
+    exposedHeaders: ['retry-after', 'x-trace-id', 'ratelimit', 'ratelimit-policy'],
     maxAge: rememberSeconds,
   });
   return (request, response, next) => {
@@ -25,3 +34,7 @@ export function allowOrigins(origins: readonly string[]): RequestHandler {
     next();
   };
 }
+
+/** Whether a page of a listed origin asks what it may send; {@link allowOrigins} has said all but the methods. */
+export const isPreflight = (request: Request, response: Response): boolean =>
+  request.method === 'OPTIONS' && response.hasHeader('access-control-allow-origin');

@@ -31,7 +31,10 @@ export async function ingestEvents(
   const result = await ingest(deps.pool, runner, body);
   const { answer, refusal } = result;
   tellIngest(deps, { runId, lines: body.lines, result, trace });
-  if (answer.accepted > 0) deps.notifier.notify('agentrun_run', runId);
+  if (answer.accepted > 0) {
+    deps.notifier.notify('agentrun_run', runId);
+    if (body.lines.some(({ event }) => event.type === 'approval_requested')) wakeWebhooks(deps);
+  }
   if (refusal !== null) throw refusal;
   return unlessBroken(body, answer);
 }
@@ -62,9 +65,15 @@ export async function appendEvent(
   });
   if (refusal !== null) throw refusal;
   if (event === null) throw new Error('an event was neither stored nor refused');
-  if (accepted > 0) deps.notifier.notify('agentrun_run', runId);
+  if (accepted > 0) {
+    deps.notifier.notify('agentrun_run', runId);
+    if (body.type === 'approval_requested') wakeWebhooks(deps);
+  }
   return event;
 }
+
+/** A request of the agent may be something to tell (store/webhook-outbox.ts). */
+const wakeWebhooks = ({ notifier }: ApiDeps) => notifier.notify('agentrun_webhook', 'due');
 
 /** What a former attempt could not send: it goes to quarantine. */
 async function ingestLate(

@@ -12,11 +12,12 @@ const lineDepth = 100;
  * Reads one line of an ingest body: an event or the completion line. A line as runners write it is checked here by hand, at a fraction of the cost of the
  * schema; every other one is the schema's, which gives the same for both (a test compares them).
  *
+ * @param bytes the line in UTF-8, of which `text` is the trimmed text.
  * @param part names the line in the error.
  * @throws AgentRunError `schema-invalid`.
  */
-export function readIngestLine(text: string, part: string): ReceivedLine | CompletionLine {
-  const plain = readPlainLine(text);
+export function readIngestLine(bytes: Uint8Array, text: string, part: string): ReceivedLine | CompletionLine {
+  const plain = readPlainLine(bytes, text);
   if (plain !== undefined) return plain;
   const value = parseJson(text, lineDepth, part);
   return typeof value === 'object' && value !== null && Object.hasOwn(value, 'complete')
@@ -29,7 +30,7 @@ const unstorableEscape = /\\u(?:0000|d[89a-f])/i;
 const knownTypes: ReadonlyMap<unknown, EventType> = new Map(eventTypes.map((type) => [type, type]));
 
 /** Undefined: the schema has to say what is wrong, or to make something else of it. */
-function readPlainLine(text: string): ReceivedLine | undefined {
+function readPlainLine(bytes: Uint8Array, text: string): ReceivedLine | undefined {
   let line: unknown;
   try {
     line = JSON.parse(text);
@@ -49,10 +50,12 @@ function readPlainLine(text: string): ReceivedLine | undefined {
   return {
     seq,
     event: { type, payload, ...(at === undefined ? {} : { at }), ...(raw === undefined ? {} : { raw }) },
-    json: text,
+    // What is blank to us around a line may be more than what is blank to JSON.
+    json: bytes[0] === brace.open && bytes.at(-1) === brace.close ? bytes : Buffer.from(text),
   };
 }
 
+const brace = { open: 0x7b, close: 0x7d } as const;
 const lineFields: ReadonlySet<string> = new Set(['seq', 'event']);
 const eventFields: ReadonlySet<string> = new Set(['type', 'at', 'payload', 'raw']);
 const hasOnly = (value: object, fields: ReadonlySet<string>) =>

@@ -13,6 +13,7 @@ export interface IngestBody extends IngestBatch {
 }
 
 const newline = 0x0a;
+const carriageReturn = 0x0d;
 
 /**
  * Reads an NDJSON body line by line (requirements.md A.1.a 2 to 5): lines may be cut anywhere by the network, CRLF and blank lines are
@@ -77,7 +78,7 @@ class IngestLines {
     const text = decodeUtf8(bytes, part).trim();
     if (text === '') return;
     this.#read += 1;
-    this.#take(text, part);
+    this.#take(bytes.at(-1) === carriageReturn ? bytes.subarray(0, -1) : bytes, text, part);
   }
 
   #begin(bytes: Buffer): void {
@@ -86,12 +87,12 @@ class IngestLines {
     if (bytes.length > 0) this.#begun.push(bytes);
   }
 
-  #take(text: string, part: string): void {
+  #take(bytes: Buffer, text: string, part: string): void {
     if (this.finalSeq !== null) {
       const sentence = 'expected nothing after the completion line';
       throw schemaInvalid([{ path: part, sentence, received: 'more' }]);
     }
-    const line = readIngestLine(text, part);
+    const line = readIngestLine(bytes, text, part);
     if ('complete' in line) this.finalSeq = line.complete.finalSeq;
     else if (this.lines.length >= ingestLimits.eventsPerRequest) throw tooLarge('eventsPerRequest');
     else this.lines.push(line);

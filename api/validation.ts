@@ -12,7 +12,7 @@ interface FieldIssue extends JsonObject {
 /**
  * Parses one part of a request.
  *
- * @param part `body`, `query` or `path`: names the root when the whole part is wrong.
+ * @param part `body`, `query`, `path`, or the name of one parameter or header: names the root when the whole part is wrong.
  * @throws AgentRunError `schema-invalid` naming every wrong field in message and details.
  */
 export function parsePart<Schema extends z.ZodType>(
@@ -54,8 +54,9 @@ function describeIssue(issue: z.core.$ZodIssue, root: unknown, part: string): Wr
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
       path: pathText([...issue.path, key], part),
-      sentence: 'no such field',
-      received: receivedAt(root, [...issue.path, key], part),
+      ...(part === 'query'
+        ? { sentence: 'no such parameter', received: 'text' }
+        : { sentence: 'no such field', received: receivedAt(root, [...issue.path, key], part) }),
     }));
   }
   return [
@@ -117,10 +118,11 @@ function measured(origin: string): string {
   return origin === 'array' ? 'a list of' : 'a number of';
 }
 
-/** All parameters of a query are text: their kind says nothing. */
+/** All parameters, ids and headers are text: their kind says nothing. */
 function receivedAt(root: unknown, path: readonly PropertyKey[], part: string): string {
   const kind = kindAt(root, path);
-  return part === 'query' && kind === 'string' ? 'other text' : kind;
+  const isJson = part === 'body' || part.startsWith('line ');
+  return !isJson && kind === 'string' ? 'other text' : kind;
 }
 
 function kindAt(root: unknown, path: readonly PropertyKey[]): string {

@@ -5,6 +5,7 @@ import { ConfigurationError } from '../infra/config/read-env.js';
 import { StackNotReadyError } from './explain-error.js';
 import type { Output } from './output.js';
 import { localStackState } from './stack/stack-file.js';
+import { tellRepeats } from './waiting-remarks.js';
 
 /** The API that a command talks to, and the data folder that holds its cursors. */
 export interface ApiAccess {
@@ -15,7 +16,7 @@ export interface ApiAccess {
 
 /**
  * Finds the API: AGENTRUN_MGR_URL with AGENTRUN_API_TOKEN, else the local stack of the data folder. A token of a file is read anew for each request:
- * it may be rotated. With an `output`, requests that are repeated say so there.
+ * it may be rotated. With an `output`, that a request is repeated is said there, once.
  *
  * @throws ConfigurationError when neither is there; StackNotReadyError while the local stack starts.
  */
@@ -46,7 +47,7 @@ export function findApi(output?: Pick<Output, 'remark'>): ApiAccess {
     client: createApiClient({
       baseUrl: apiUrl,
       token: () => readToken() ?? '',
-      ...(output === undefined ? {} : { log: { warn: (_fields, line) => output.remark(line) } }),
+      ...(output === undefined ? {} : { log: tellRepeats(output) }),
     }),
     apiUrl,
     dataDir: config.dataDir,

@@ -1,29 +1,34 @@
 import { styleText } from 'node:util';
 import type { RunEvent } from '../contract/events.js';
+import type { JsonObject } from '../contract/json.js';
 import { requestedEventLines, resolvedEventLines } from './request-lines.js';
-import { escapeText, oneLine, withoutColours } from './terminal-text.js';
+import { escapeText, oneLine, readableError, withoutColours } from './terminal-text.js';
+import { indent, textLines } from './text-width.js';
 
 const outputLines = 12;
+/** Fewer are not worth a line that says that they are missing. */
+const fewestHidden = 3;
 const longestOutputLine = 300;
 
 /**
  * How `watch` shows an event: a line or a few; an empty list for what only machines need. With the session's id a request of the agent comes with
- * the command that answers it. What the agent wrote is escaped: it can neither move the cursor nor look like a line of ours.
+ * the command that answers it; with `columns` text is wrapped for a terminal that is so wide. What the agent wrote is escaped: it can neither move the
+ * cursor nor look like a line of ours.
  */
-export function eventLines(event: RunEvent, sessionId?: string): string[] {
+export function eventLines(event: RunEvent, sessionId?: string, columns: number | null = null): string[] {
   const { payload } = event;
   switch (event.type) {
     case 'user_message':
       // A note of AgentRun to the agent, not a person's message (docs/adr/0011).
       return line(payload.commandId).startsWith('note_')
-        ? labelled('note to the agent', text(payload.text), 'gray')
-        : labelled('you', text(payload.text), 'cyan');
+        ? labelled('note to the agent', firstLine(text(payload.text)), 'gray', columns)
+        : labelled('you', text(payload.text), 'cyan', columns);
     case 'agent_message':
-      return labelled('agent', text(payload.text), 'green');
+      return labelled('agent', text(payload.text), 'green', columns);
     case 'reasoning':
-      return text(payload.text) === '' ? [] : labelled('thinking', text(payload.text), 'gray');
+      return text(payload.text) === '' ? [] : labelled('thinking', text(payload.text), 'gray', columns);
     case 'plan':
-      return labelled('plan', text(payload.text), 'gray');
+      return labelled('plan', text(payload.text), 'gray', columns);
     case 'command_execution':
       return payload.status === 'inProgress' ? commandHead(event) : commandEnd(event);
     case 'file_change':
@@ -36,11 +41,17 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
           .filter((word) => word !== '')
           .join(' '),
         'yellow',
+        columns,
       );
     case 'steer_delivery':
       return [styleText('cyan', `  steer ${line(payload.delivery)}`)];
     case 'error':
-      return labelled(payload.willRetry === true ? 'retrying' : 'error', text(payload.message), 'red');
+      return labelled(
+        payload.willRetry === true ? 'retrying' : 'error',
+        text(readable(payload.message)),
+        'red',
+        columns,
+      );
     case 'attempt_started':
       return [
         styleText(
@@ -49,7 +60,7 @@ export function eventLines(event: RunEvent, sessionId?: string): string[] {
         ),
       ];
     case 'terminal_status':
-      return terminalLines(event);
+      return [endLine(payload)];
     case 'approval_requested':
       return requestedEventLines(payload, sessionId);
     case 'approval_resolved':
@@ -83,12 +94,16 @@ export const marker = (what: string): string => styleText('red', `! ${what}`);
 const colours = ['cyan', 'green', 'gray', 'yellow', 'red'] as const;
 type Colour = (typeof colours)[number];
 
-function labelled(label: string, body: string, colour: Colour): string[] {
+function labelled(label: string, body: string, colour: Colour, columns: number | null): string[] {
+  const [first = '', ...rest] = textLines(body, label.length + '> '.length, columns);
+  return [`${styleText(colour, `${label}>`)} ${first}`, ...rest.map(indented)];
+}
+
+const indented = (one: string) => (one === '' ? '' : `${indent}${one}`);
+
+function firstLine(body: string): string {
   const [first = '', ...rest] = body.split('\n');
-  return [
-    `${styleText(colour, `${label}>`)} ${first}`,
-    ...rest.map((line) => (line === '' ? '' : `  ${line}`)),
-  ];
+  return rest.length === 0 ? first : `${first} …`;
 }
 
 /** `$ command`, as it begins. */
@@ -99,14 +114,18 @@ export function commandHead({ payload }: RunEvent): string[] {
 
 /** What a command left: the end of its output, how it ended if not well, how long it took if a person noticed. */
 function commandEnd({ payload }: RunEvent): string[] {
-  const lines = printed(payload.output)
-    .trimEnd()
-    .split('\n')
-    .filter((one) => one !== '');
-  const shown = lines.slice(-outputLines).map((one) => styleText('gray', `  ${shortened(one)}`));
-  const cut =
-    lines.length > outputLines ? [styleText('gray', `  … ${lines.length - outputLines} lines more`)] : [];
-  const { exitCode, status, durationMs } = payload;
+  const output = printed(payload.output).trimEnd();
+  const lines = output === '' ? [] : output.split('\n');
+  const hidden = lines.length >= outputLines + fewestHidden ? lines.length - outputLines : 0;
+  const shown = lines
+    .slice(hidden)
+    .map((one) => (one === '' ? '' : styleText('gray', `  ${shortened(one)}`)));
+  const { exitCode, status, durationMs, outputOmittedBytes } = payload;
+  const more = [
+    hidden === 0 ? '' : `${hidden} lines`,
+    typeof outputOmittedBytes === 'number' ? `${count(outputOmittedBytes)} bytes` : '',
+  ].filter((word) => word !== '');
+  const cut = more.length === 0 ? [] : [styleText('gray', `  … ${more.join(' and ')} more`)];
   const bad =
     typeof exitCode === 'number' && exitCode !== 0
       ? `exit code ${exitCode}`
@@ -156,7 +175,7 @@ export function duration(ms: number): string {
 
 /** What a person who watches wants to know of the way of the turn; the rest is for machines. */
 function statusLines({ payload }: RunEvent): string[] {
-  const why = `${line(payload.failureKind)}: ${line(payload.reason)}`;
+  const why = `${line(payload.failureKind)}: ${line(readable(payload.reason))}`;
   switch (line(payload.phase)) {
     case 'attempt-ended':
       return [
@@ -182,11 +201,11 @@ function statusLines({ payload }: RunEvent): string[] {
   }
 }
 
-function terminalLines(event: RunEvent): string[] {
-  const status = line(event.payload.terminalStatus);
-  const reasons = [line(event.payload.failureKind), line(event.payload.message)].filter((one) => one !== '');
-  const why = reasons.length === 0 ? '' : ` (${reasons.join(': ')})`;
-  return [styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${why}`)];
+/** How a turn ended, and why. */
+export function endLine({ terminalStatus, failureKind, message }: JsonObject): string {
+  const status = line(terminalStatus);
+  const why = [line(failureKind), line(readable(message))].filter((one) => one !== '').join(': ');
+  return styleText(status === 'completed' ? 'green' : 'red', `■ turn ${status}${bracketed(why)}`);
 }
 
 function text(value: unknown): string {
@@ -196,6 +215,8 @@ function text(value: unknown): string {
 function line(value: unknown): string {
   return typeof value === 'string' ? oneLine(value) : '';
 }
+
+const readable = (value: unknown) => (typeof value === 'string' ? readableError(value) : value);
 
 function count(value: unknown): string {
   return typeof value === 'number' ? value.toLocaleString('en') : 'some';

@@ -85,8 +85,12 @@ function withOptionNames(error: ApiError, names: Readonly<Record<string, string>
   const parsed = fieldIssuesSchema.safeParse(error.details).data;
   if (error.status !== 400 || parsed === undefined) return error.message;
   return parsed.issues
+    .filter(({ path }, index, all) => all.findIndex((other) => other.path === path) === index)
     .map(({ path, expected, received }) => {
-      const name = Object.hasOwn(names, path) ? names[path] : undefined;
+      // One of a list is named by the option that gave it.
+      const name = [path, path.replace(/\.\d+$/, '')]
+        .map((field) => (Object.hasOwn(names, field) ? names[field] : undefined))
+        .find((option) => option !== undefined);
       const sentence = expected === 'nothing' ? 'no such field' : `expected ${expected}`;
       return name === undefined ? `${path}: ${sentence} (received ${received})` : `${name}: ${sentence}`;
     })

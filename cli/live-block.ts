@@ -26,6 +26,11 @@ export class LiveBlock {
     return this.isEmpty ? '' : `\r${sequence(`${this.#lines.length}A`)}${sequence('0J')}`;
   }
 
+  /** What is shown stays where it is, and is rewritten no more. */
+  settle(): void {
+    this.#lines = [];
+  }
+
   drawn(): string {
     if (this.isEmpty) return '';
     return `${wrapping.off}${this.#lines.map((line) => `${line}\n`).join('')}${wrapping.on}`;

@@ -2,10 +2,11 @@ import { styleText } from 'node:util';
 import type { RunEvent } from '../contract/events.js';
 import type { Delta } from '../contract/streams.js';
 import { escapeText } from './terminal-text.js';
-import { wrapped } from './text-width.js';
+import { indent, textLines } from './text-width.js';
 
 const mostLines = 8;
-const indent = '  ';
+/** As wide as the label of the message that takes its place, so that nothing moves then. */
+const label = '…'.padEnd('agent> '.length);
 /** UTF-16 units; more cannot be shown in so few lines. */
 const kept = 4_000;
 
@@ -40,11 +41,11 @@ export class LiveText {
   /** The last lines of it, in a terminal that is so wide; none when nothing is being written. */
   lines(columns: number): string[] {
     if (this.#text.trim() === '') return [];
-    const [first = '', ...rest] = escapeText(this.#text)
-      .trimEnd()
-      .split('\n')
-      .flatMap((line) => wrapped(line, columns - indent.length))
-      .slice(-mostLines);
-    return [`… ${first}`, ...rest.map((line) => `${indent}${line}`)].map((line) => styleText('gray', line));
+    const all = textLines(escapeText(this.#text).trimEnd(), label.length, columns);
+    const [first = '', ...rest] = all.slice(-mostLines);
+    const begins = all.length <= mostLines ? label : '… ';
+    return [`${begins}${first}`, ...rest.map((line) => `${indent}${line}`)].map((line) =>
+      styleText('gray', line),
+    );
   }
 }

@@ -17,7 +17,8 @@ import { runUp } from './up.js';
 
 const exitCodeHelp = `
 Exit codes: 0 done; 1 the turn ended otherwise than completed, or something unforeseen; 2 wrong arguments or
-configuration; 3 \`up\` runs already; 4 the API refused (not found, conflict, busy); 5 the API is not available.
+configuration; 3 \`up\` runs already; 4 the API refused (not found, conflict, busy); 5 the API is not available;
+130, 143 \`watch\` was ended by Ctrl-C, SIGTERM while the turn goes on.
 Environment: AGENTRUN_MGR_URL and AGENTRUN_API_TOKEN (or AGENTRUN_API_TOKEN_FILE) name another API than the local one;
 AGENTRUN_DATA_DIR is the local stack's folder (.agentrun).`;
 

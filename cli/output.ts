@@ -11,6 +11,8 @@ export interface Output {
   line(...lines: string[]): void;
   /** The lines below all others, rewritten in place; none take them away. Only on a terminal. */
   live(lines: readonly string[]): void;
+  /** Leaves the live lines on the terminal as they are. */
+  settle(): void;
   /** A remark on stderr; nothing with --json. */
   remark(text: string): void;
   /** Results as one JSON line each, in one write; nothing without --json. */
@@ -51,6 +53,7 @@ export function createOutput(json: boolean, terminal: OutputTerminal = process.s
       const written = block.replaced(shown);
       if (written !== '') write(1, written);
     },
+    settle: () => block.settle(),
     remark: (text) => {
       if (json) return;
       if (!block.isEmpty) write(1, block.erased());

@@ -1,3 +1,5 @@
+// domain/plain-text.ts does the same for transcripts, where no import from here is allowed; test/cli/same-text.test.ts holds them together.
+
 // But for newline and tab; beside control characters the marks that turn the direction of text, and the separators that some terminals take for a new line.
 const controls = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
 const startOfSequence = String.fromCodePoint(0x1b);
@@ -38,4 +40,20 @@ export function escapeStyled(text: string): string {
 /** JSON on one line, with the control characters that JSON leaves as they are escaped too. */
 export function jsonLine(value: unknown): string {
   return JSON.stringify(value).replace(controls, escaped);
+}
+
+/** A failure with the message that stands in a provider's JSON in place of the JSON. It is to be escaped afterwards. */
+export function readableError(text: string): string {
+  const [start, end] = [text.indexOf('{'), text.lastIndexOf('}') + 1];
+  if (start === -1 || end <= start) return text;
+  try {
+    const message = fieldOf(fieldOf(JSON.parse(text.slice(start, end)), 'error'), 'message');
+    return typeof message === 'string' ? text.slice(0, start) + message + text.slice(end) : text;
+  } catch {
+    return text;
+  }
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 }

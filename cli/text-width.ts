@@ -9,20 +9,45 @@ function widthOf(grapheme: string): number {
   return invisible.test(grapheme) ? 0 : 1;
 }
 
-/** Cuts one line of escaped text into pieces that are at most `columns` wide; characters are never cut. Tabs become blanks. */
-export function wrapped(line: string, columns: number): string[] {
+const widthOfText = (text: string) =>
+  [...graphemes.segment(text)].reduce((sum, { segment }) => sum + widthOf(segment), 0);
+
+/**
+ * Cuts one line of escaped text into pieces that are at most `columns` wide, the first one `first`: at a blank, which is left out, or within a word that
+ * is longer; characters are never cut. Tabs become blanks.
+ */
+export function wrapped(line: string, columns: number, first = columns): string[] {
   const pieces: string[] = [];
   let piece = '';
   let width = 0;
   for (const { segment } of graphemes.segment(line.replaceAll('\t', '    '))) {
     const more = widthOf(segment);
-    if (width + more > columns && piece !== '') {
-      pieces.push(piece);
-      piece = '';
-      width = 0;
+    if (width + more > (pieces.length === 0 ? first : columns) && piece !== '') {
+      const isBlank = segment === ' ';
+      const blank = isBlank ? -1 : piece.lastIndexOf(' ');
+      const head = piece.slice(0, Math.max(0, blank));
+      const isBetweenWords = head.trim() !== '';
+      pieces.push(isBetweenWords ? head.trimEnd() : piece);
+      piece = isBetweenWords ? piece.slice(blank + 1) : '';
+      width = widthOfText(piece);
+      if (isBlank) continue;
     }
     piece += segment;
     width += more;
   }
   return [...pieces, piece];
+}
+
+/** What stands before the lines of a text but its first one. */
+export const indent = '  ';
+const narrowestFirst = 8;
+
+/** The lines of a text that begins behind a label of `labelWidth` columns, the others behind `indent`; with `columns` as wide as the terminal. */
+export function textLines(text: string, labelWidth: number, columns: number | null): string[] {
+  const lines = text.split('\n');
+  if (columns === null) return lines;
+  const width = columns - indent.length;
+  return lines.flatMap((line, index) =>
+    wrapped(line, width, index === 0 ? Math.max(narrowestFirst, columns - labelWidth) : width),
+  );
 }

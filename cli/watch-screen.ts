@@ -20,17 +20,17 @@ export class WatchScreen {
   show(frames: readonly WatchFrame[]): void {
     this.#output.data(...frames);
     if (this.#output.json) return;
-    const lines = frames.flatMap((frame) => this.#lines(frame));
     const columns = this.#output.columns();
+    const lines = frames.flatMap((frame) => this.#lines(frame, columns));
     this.#output.live(columns === null ? [] : this.#live.lines(columns));
     this.#output.line(...lines);
   }
 
-  #lines(frame: WatchFrame): string[] {
+  #lines(frame: WatchFrame, columns: number | null): string[] {
     switch (frame.frame) {
       case 'event':
         this.#live.ends(frame.data);
-        return this.#view.lines(frame.data);
+        return this.#view.lines(frame.data, columns);
       case 'delta':
         this.#live.add(frame.data);
         return [];
@@ -43,6 +43,16 @@ export class WatchScreen {
       case 'caught-up':
         return [];
     }
+  }
+
+  /** The run whose end was shown without what it took and used. */
+  get endedWithoutTotals(): string | null {
+    return this.#view.endedWithoutTotals;
+  }
+
+  /** Leaves the text that is being written where it is: nobody looks on. */
+  settle(): void {
+    this.#output.settle();
   }
 
   /** Takes away what was only for the moment. */

@@ -2,12 +2,13 @@ import {
   type ApiClient,
   ApiError,
   type DeliveredFrame,
-  errorText,
   isRetryable,
   noRetry,
+  type StreamOptions,
 } from '../client/index.js';
 import type { RunEvent } from '../contract/events.js';
 import { routes } from '../contract/routes/index.js';
+import type { RunRecord } from '../contract/runs.js';
 import { type SessionCursor, type SessionStreamFrame, sessionCursorSchema } from '../contract/streams.js';
 import { paced, within } from './paced.js';
 import { cursorText, isAfter, type WatchPlace } from './watch-cursor.js';
@@ -27,8 +28,16 @@ export interface WatchOptions {
   readonly onFrames: (frames: readonly WatchFrame[]) => void;
   /** What comes within so many milliseconds of the last call waits for the next; default 0: each frame by itself. */
   readonly paceMs?: number;
-  /** Called once when the API does not answer, with the reason, and once with null when it is back. */
-  readonly onWaiting?: (reason: string | null) => void;
+  /** Told of each connection, and of each wait for the next one. */
+  readonly onState?: StreamOptions['onState'];
+}
+
+/** How a watch ended that was not stopped. */
+export interface WatchEnd {
+  /** The last turn's terminal status; null when there is none. */
+  readonly status: string | null;
+  /** The last turn, when its end was not among what was shown. */
+  readonly unshown: RunRecord | null;
 }
 
 /** How often it is looked whether a turn that waits was cancelled: at first, and at most. */
@@ -37,15 +46,14 @@ const lookAfterMs = (looks: number) =>
   looks === 0 ? 0 : Math.min(looksMs.most, looksMs.first * 2 ** Math.min(looks - 1, 10));
 
 /**
- * Shows a session's events live by its stream, turn after turn. An API that is away is waited for: the cursor loses nothing. Without `follow` it
+ * Shows a session's events live by its stream, turn after turn. An API that goes away is waited for: the cursor loses nothing. Without `follow` it
  * ends when the last turn has ended and none waits; in any case with the session.
  *
- * @returns the last turn's terminal status, or null when none was seen.
- * @throws ApiError the session, or the run of `from`, is not there; the cursor is ahead of the stream.
+ * @throws ApiError the session, or the run of `from`, is not there; the cursor is ahead of the stream. ConnectionError the API was not reached at first.
  */
-export async function watchSession(options: WatchOptions): Promise<string | null> {
+export async function watchSession(options: WatchOptions): Promise<WatchEnd> {
   const start = await startOf(options);
-  if (start === undefined) return null;
+  if (start === undefined) return { status: null, unshown: null };
   const reader = new SessionReader(options, start);
   const stop = new AbortController();
   const stream = options.client.stream(
@@ -54,7 +62,7 @@ export async function watchSession(options: WatchOptions): Promise<string | null
     {
       signal: AbortSignal.any([options.signal, stop.signal]),
       budget: 'unlimited',
-      onState: (state) => reader.waits(state.kind === 'waiting' ? errorText(state.error) : null),
+      onState: options.onState,
     },
   );
   const groups = paced(stream, options.paceMs ?? 0);
@@ -78,7 +86,9 @@ export async function watchSession(options: WatchOptions): Promise<string | null
     await next.catch(() => undefined);
     await stream.return();
   }
-  return reader.status ?? (await statusOfHidden(options, start));
+  if (reader.status !== null) return { status: reader.status, unshown: null };
+  const unshown = await unshownRun(options, start);
+  return { status: unshown?.terminalStatus ?? null, unshown };
 }
 
 /** Where to begin; `hiddenUntil`: a run that waits behind other turns, which are not shown. */
@@ -94,7 +104,6 @@ class SessionReader {
   #place: SessionCursor;
   #last: RunEvent | undefined;
   #caughtUp = false;
-  #waiting = false;
   /** How the last turn ended that was shown. */
   status: string | null = null;
 
@@ -116,11 +125,6 @@ class SessionReader {
       this.#caughtUp &&
       (this.#last === undefined || this.#last.type === 'terminal_status')
     );
-  }
-
-  waits(reason: string | null): void {
-    if (this.#waiting !== (reason !== null)) this.#options.onWaiting?.(reason);
-    this.#waiting = reason !== null;
   }
 
   take(frames: readonly WatchFrame[]): void {
@@ -145,8 +149,7 @@ class SessionReader {
 /** undefined: aborted. */
 async function startOf({ client, sessionId, from, signal }: WatchOptions): Promise<Start | undefined> {
   try {
-    if (from !== null && 'turn' in from) return { cursor: from, hiddenUntil: null };
-    if (from !== null) {
+    if (from !== null && 'runId' in from) {
       const { runId } = from;
       const run = await client.call(routes.getRun, { params: { runId } }, { signal });
       if (run.sessionId !== sessionId) {
@@ -157,6 +160,7 @@ async function startOf({ client, sessionId, from, signal }: WatchOptions): Promi
         return { cursor: { turn: run.sessionTurn, seq: from.seq }, hiddenUntil: null };
     }
     const { turns } = await client.call(routes.getSession, { params: { sessionId } }, { signal });
+    if (from !== null && 'turn' in from) return { cursor: from, hiddenUntil: null };
     return { cursor: { turn: turns, seq: 0 }, hiddenUntil: from?.runId ?? null };
   } catch (error) {
     if (signal.aborted) return undefined;
@@ -192,14 +196,22 @@ async function isOver(
   }
 }
 
-/** A run that was cancelled while it waited had no turn. */
-async function statusOfHidden(
-  { client, signal }: WatchOptions,
+/** The last turn, of which nothing was left to show; a run that was cancelled while it waited had no turn. */
+async function unshownRun(
+  { client, sessionId, signal }: WatchOptions,
   { hiddenUntil }: Start,
-): Promise<string | null> {
-  if (hiddenUntil === null || signal.aborted) return null;
-  const run = await client.call(routes.getRun, { params: { runId: hiddenUntil } }, { signal });
-  return run.terminalStatus;
+): Promise<RunRecord | null> {
+  if (signal.aborted) return null;
+  try {
+    const session = await client.call(routes.getSession, { params: { sessionId } }, { signal });
+    const runId = hiddenUntil ?? session.lastRunId;
+    if (runId === null) return null;
+    return await client.call(routes.getRun, { params: { runId } }, { signal });
+  } catch (error) {
+    // It was deleted, which the stream has said.
+    if (signal.aborted || (error instanceof ApiError && error.failureKind === 'not-found')) return null;
+    throw error;
+  }
 }
 
 function statusOf(event: RunEvent): string | null {

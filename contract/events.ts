@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { agentRequestSchema } from './agent-requests.js';
-import { jsonObjectSchema, jsonValueSchema } from './json.js';
+import { jsonObjectSchema, jsonValueSchema, storable } from './json.js';
 import { agentRequestStateSchema } from './states.js';
 import { timeSchema } from './text.js';
 
@@ -50,13 +50,16 @@ export const runEventSchema = z
   });
 export type RunEvent = z.infer<typeof runEventSchema>;
 
-/** What a runner sends: no seq (the store counts), its own time. */
+/**
+ * What a runner sends: no seq (the store counts), its own time. Its texts are storable from here on, the ids that agents choose among them, so that no
+ * event stops the run that it belongs to.
+ */
 export const producedEventSchema = z
   .strictObject({
     type: eventTypeSchema,
     at: timeSchema.optional(),
-    payload: jsonObjectSchema,
-    raw: jsonValueSchema.optional(),
+    payload: jsonObjectSchema.overwrite(storable),
+    raw: jsonValueSchema.overwrite(storable).optional(),
   })
   .meta({ id: 'ProducedEvent', description: 'An event as its runner sends it.' });
 export type ProducedEvent = z.infer<typeof producedEventSchema>;

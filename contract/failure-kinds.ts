@@ -72,7 +72,7 @@ export const requestFailureKinds = {
   'cursor-ahead': {
     status: 409,
     meaning:
-      'The cursor is beyond the last event of this stream: it belongs to another one, or to another installation.',
+      'The cursor is beyond the last event of this stream: it belongs to another one or to another installation, or is mistyped.',
     cure: 'Read the stream anew without a cursor.',
     retryable: false,
   },
@@ -102,8 +102,9 @@ export const requestFailureKinds = {
   },
   'rate-limited': {
     status: 429,
-    meaning: 'The token or the session has more requests under way or in a short time than it may.',
-    cure: 'Send it again after the seconds of `Retry-After`, with the same idempotency key.',
+    meaning:
+      'The token, the session or the run has more requests or streams under way, or in a short time, than it may.',
+    cure: 'Send it again after the seconds of `Retry-After`, with the same idempotency key; close streams that nobody reads and share one among viewers, or have the operator raise the setting that the message names, or `AGENTRUN_RATE_LIMIT_PER_MINUTE`.',
     retryable: true,
   },
   'headers-too-large': {
@@ -121,7 +122,7 @@ export const requestFailureKinds = {
   unavailable: {
     status: 503,
     meaning:
-      'Postgres or Temporal is not reachable or too slow; whether the request took effect may be unknown.',
+      'Postgres or Temporal is not reachable or too slow, and whether the request took effect may be unknown; or an API process serves as many streams as `AGENTRUN_STREAMS_PER_PROCESS` says.',
     cure: 'Send it again after the seconds of `Retry-After`, with the same idempotency key.',
     retryable: true,
   },

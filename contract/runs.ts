@@ -206,7 +206,7 @@ export type CancelObservation = z.infer<typeof cancelObservationSchema>;
 
 /**
  * Result of a run (contract.md 7.1). `usage`: tokens of the whole turn as counted by the proxy (falling back to the agent's totals).
- * `late`: events kept in quarantine.
+ * `late`: events that came too late for the log; the first 10,000 of a run are kept in quarantine.
  */
 export const runResultSchema = z
   .object({

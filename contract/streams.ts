@@ -15,13 +15,16 @@ export const streamTimes = {
 /** Where a reader of a run is: the seq of the last event it has seen, 0 before the first. */
 export const runCursorSchema = z
   .string()
-  .regex(/^\d{1,15}$/, 'expected the id of an event of this stream: a whole number')
+  .regex(/^(?:0|[1-9]\d{0,14})$/, 'expected the id of an event of this stream: a whole number, as 17')
   .transform(Number);
 
 /** Where a reader of a session is: `<turn>.<seq>` of the last event it has seen; `0.0` before the first. */
 export const sessionCursorSchema = z
   .string()
-  .regex(/^\d{1,9}\.\d{1,15}$/, 'expected the id of an event of this stream: <turn>.<seq>')
+  .regex(
+    /^(?:0|[1-9]\d{0,8})\.(?:0|[1-9]\d{0,14})$/,
+    'expected the id of an event of this stream: <turn>.<seq>, as 2.17',
+  )
   .transform((text) => {
     const [turn = '', seq = ''] = text.split('.');
     return { turn: Number(turn), seq: Number(seq) };
@@ -61,7 +64,7 @@ const framesOf = <Event extends z.ZodType, Cursor extends z.ZodType>(event: Even
     z.object({ frame: z.literal('delta'), data: deltaSchema }),
     /** Once per connection: everything that was stored when the reader came has been sent. */
     z.object({ frame: z.literal('caught-up'), data: z.object({ seq: cursor }) }),
-    /** Events `from` to `to` do not exist any more. */
+    /** Events `from` to `to` do not exist any more. In the feed: some between these two places; what is left there follows. */
     z.object({
       frame: z.literal('gap'),
       data: z.object({ from: cursor, to: cursor, reason: z.literal('retention') }),

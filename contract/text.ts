@@ -31,3 +31,6 @@ export const timeSchema = z.iso
     return Number.isNaN(time.getTime()) ? text : time.toISOString();
   })
   .refine((text) => /^(?!0000)\d{4}-/.test(text), 'expected a year from 0001 to 9999');
+
+/** Postgres takes neither U+0000 nor half a surrogate pair; agents print both, and choose ids. Each becomes U+FFFD, so the length stays. */
+export const storableText = (text: string): string => text.replace(/\0|\p{Surrogate}/gu, '\u{fffd}');

@@ -49,8 +49,7 @@ export const webhookFailureSchema = z
     /** The worker has no key, or another than the one that the secret was made from. */
     'key-unavailable',
     'webhook-paused',
-    'webhook-deleted',
-    /** Its workflow has ended without a word. */
+    /** Its workflow has ended without a word, or its turn has not come for days. */
     'abandoned',
   ])
   .meta({ id: 'WebhookFailure' });

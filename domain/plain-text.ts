@@ -1,4 +1,5 @@
-// For a person, in a place that may be a terminal: nothing in it moves a cursor, hides, or turns the direction of text.
+// For a person, in a place that may be a terminal: nothing in it moves a cursor, hides, or turns the direction of text. cli/terminal-text.ts does the same
+// where no import from here is allowed; test/cli/same-text.test.ts holds them together.
 
 // But for newline and tab; beside control characters the marks that turn the direction of text, and separators that some take for a new line.
 const controls = /(?![\n\t])[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
@@ -16,6 +17,22 @@ export function plainText(text: string): string {
 /** The same of what a program has printed: its colours are left out. */
 export function printedText(text: string): string {
   return plainText(text.replace(attributes, ''));
+}
+
+/** A failure with the message that stands in a provider's JSON in place of the JSON. It is to be made plain afterwards. */
+export function readableError(text: string): string {
+  const [start, end] = [text.indexOf('{'), text.lastIndexOf('}') + 1];
+  if (start === -1 || end <= start) return text;
+  try {
+    const message = fieldOf(fieldOf(JSON.parse(text.slice(start, end)), 'error'), 'message');
+    return typeof message === 'string' ? text.slice(0, start) + message + text.slice(end) : text;
+  } catch {
+    return text;
+  }
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? Reflect.get(value, name) : undefined;
 }
 
 /** The first `limit` UTF-16 units, never half a character, and how many units were left off. */

@@ -1,12 +1,13 @@
 import type { EventType, RunEvent } from '../contract/events.js';
 import type { JsonObject, JsonValue } from '../contract/json.js';
-import { firstPart, lastPart, plainText, printedText } from './plain-text.js';
+import { firstPart, lastPart, plainText, printedText, readableError } from './plain-text.js';
 
 /** What a transcript shows of a message, of one line of other things, and of a command's output (its end). In UTF-16 units. */
 const longestMessage = 10_000;
 const longestLine = 2_000;
 const longestOutput = 4_000;
 const mostOutputLines = 40;
+const fewestHiddenLines = 3;
 
 /**
  * How an event reads in the transcript of its run (`output`): plain text, no colours, bounded; empty for what is no part of it. Each thing is there once,
@@ -15,8 +16,8 @@ const mostOutputLines = 40;
  *
  * | event | text |
  * |---|---|
- * | `user_message`, `agent_message` | `you>`, `note>` (of AgentRun to the agent), `agent>`, and the message |
- * | `command_execution`, ended | `$ command`, the end of its output, how it ended if not well |
+ * | `user_message`, `agent_message` | `you>`, `agent>` and the message; `note>` and the first line (of AgentRun to the agent) |
+ * | `command_execution`, ended | `$ command`, the end of its output and how much is missing of it, how it ended |
  * | `file_change`, ended | `± path (+2 −1)`, a line for each |
  * | `tool_call`, ended | `tool> server tool status` |
  * | `error` | `error>`, or `retrying>` |
@@ -32,7 +33,9 @@ export function transcriptText({ type, payload }: Pick<RunEvent, 'type' | 'paylo
 const texts: Readonly<Partial<Record<EventType, (payload: JsonObject) => string[]>>> = {
   // A note of AgentRun to the agent, not a person's message (docs/adr/0011).
   user_message: ({ commandId, text }) =>
-    said(lineOf(commandId).startsWith('note_') ? 'note' : 'you', textOf(text), longestMessage),
+    lineOf(commandId).startsWith('note_')
+      ? said('note', firstLine(textOf(text)), longestMessage)
+      : said('you', textOf(text), longestMessage),
   agent_message: ({ text }) => said('agent', textOf(text), longestMessage),
   command_execution: (payload) => (payload.status === 'inProgress' ? [] : commandLines(payload)),
   file_change: (payload) => (payload.status === 'inProgress' ? [] : changeLines(payload)),
@@ -46,12 +49,14 @@ const texts: Readonly<Partial<Record<EventType, (payload: JsonObject) => string[
             .join(' ')}`,
         ],
   error: ({ message, willRetry }) =>
-    said(willRetry === true ? 'retrying' : 'error', textOf(message), longestLine),
+    said(willRetry === true ? 'retrying' : 'error', readableError(textOf(message)), longestLine),
   approval_requested: requestLines,
   approval_resolved: ({ resolution, reason }) => [`  request ${lineOf(resolution)}${inBrackets(reason)}`],
   backend_status: ({ phase, attempt, failureKind, reason }) =>
     phase === 'attempt-ended'
-      ? [`· attempt ${numberOf(attempt)} ended${inBrackets(failureKind, reason)}; the next one goes on`]
+      ? [
+          `· attempt ${numberOf(attempt)} ended${inBrackets(failureKind, readable(reason))}; the next one goes on`,
+        ]
       : [],
   events_lost: ({ count, from, to, reason }) => [
     `! ${numberOf(count)} events were lost, from ${lineOf(from)} to ${lineOf(to)}${inBrackets(reason)}`,
@@ -60,7 +65,7 @@ const texts: Readonly<Partial<Record<EventType, (payload: JsonObject) => string[
     `! an event was too large to be kept: ${lineOf(originalType)}, ${numberOf(bytes)} bytes`,
   ],
   terminal_status: ({ terminalStatus, failureKind, message }) => [
-    `■ turn ${lineOf(terminalStatus)}${inBrackets(failureKind, message)}`,
+    `■ turn ${lineOf(terminalStatus)}${inBrackets(failureKind, readable(message))}`,
   ],
 };
 
@@ -74,30 +79,46 @@ function said(label: string, text: string, limit: number): string[] {
   ];
 }
 
-function commandLines({ command, status, output, exitCode, durationMs }: JsonObject): string[] {
+function commandLines(payload: JsonObject): string[] {
+  const { command, status, output, exitCode, durationMs, outputOmittedBytes } = payload;
   const { text: shown, omitted } = firstPart(textOf(command), longestLine);
   const [first = '', ...rest] = plainText(omitted === 0 ? shown : `${shown}…`).split('\n');
   const ends = [
-    typeof exitCode === 'number' && exitCode !== 0 ? `exit code ${exitCode}` : '',
+    typeof exitCode === 'number' ? `exit code ${exitCode}` : '',
     status === 'declined' || (status === 'failed' && typeof exitCode !== 'number') ? status : '',
     typeof durationMs === 'number' && durationMs > 1_000 ? `${(durationMs / 1_000).toFixed(1)} s` : '',
   ].filter((end) => end !== '');
   return [
     `$ ${first}`,
     ...rest.map(indented),
-    ...outputLines(textOf(output)),
+    ...outputLines(textOf(output), typeof outputOmittedBytes === 'number' ? outputOmittedBytes : 0),
     ...(ends.length === 0 ? [] : [`  (${ends.join(', ')})`]),
   ];
 }
 
-function outputLines(output: string): string[] {
+/** The end of it, behind a line that says what is missing: `omittedBytes` were not kept at all. */
+function outputLines(output: string, omittedBytes: number): string[] {
   const whole = output.trimEnd();
-  if (whole === '') return [];
+  const count = whole.split('\n').length;
   const kept = lastPart(whole, longestOutput);
-  const lines = printedText(kept).split('\n');
-  const isWhole = kept === whole && lines.length <= mostOutputLines;
-  return [...(isWhole ? [] : ['  …']), ...lines.slice(-mostOutputLines).map(indented)];
+  const lines = kept.split('\n');
+  // The first one may be cut anywhere.
+  if (kept !== whole && lines.length > 1) lines.shift();
+  const shown = lines.length < mostOutputLines + fewestHiddenLines ? lines : lines.slice(-mostOutputLines);
+  const hidden = count - shown.length;
+  const isCut = hidden === 0 && kept !== whole;
+  const missing = [
+    hidden === 0 ? '' : counted(hidden, 'line'),
+    isCut ? counted(whole.length - kept.length, 'character') : '',
+    omittedBytes === 0 ? '' : counted(omittedBytes, 'byte'),
+  ].filter((part) => part !== '');
+  return [
+    ...(missing.length === 0 ? [] : [`  … ${missing.join(' and ')} more`]),
+    ...(whole === '' ? [] : printedText(shown.join('\n')).split('\n').map(indented)),
+  ];
 }
+
+const counted = (count: number, what: string) => `${count} ${what}${count === 1 ? '' : 's'}`;
 
 function changeLines({ changes, status }: JsonObject): string[] {
   const bad = status === 'completed' ? '' : inBrackets(status);
@@ -146,6 +167,12 @@ function labelled(label: string, value: JsonValue | undefined): string[] {
   return text === '' ? [] : plainText(label === '' ? text : `${label} ${text}`).split('\n');
 }
 
+function firstLine(text: string): string {
+  const [first = '', ...rest] = text.split('\n');
+  return rest.length === 0 ? first : `${first.trimEnd()} …`;
+}
+
+const readable = (value: JsonValue | undefined) => readableError(textOf(value));
 const indented = (line: string) => (line === '' ? '' : `  ${line}`);
 
 function inBrackets(...values: (JsonValue | undefined)[]): string {

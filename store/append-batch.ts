@@ -8,9 +8,9 @@ import { projectionInsert, projectionValues } from './projections.js';
 import type { RunnerIdentity } from './runner-identity.js';
 import { storableJson } from './storable-json.js';
 
-/** A line of a runner. `json`: the line as text, when it says in jsonb what it says here; otherwise that is written anew. */
+/** A line of a runner. `json`: the line as it came, in UTF-8, when it says in jsonb what it says here; otherwise that is written anew. */
 export interface ReceivedLine extends IngestLine {
-  readonly json?: string | undefined;
+  readonly json?: Uint8Array | undefined;
 }
 
 /**
@@ -54,7 +54,7 @@ export async function appendBatch(
   const json = lines.map((line, index) =>
     line.json !== undefined && events[index] === line.event
       ? line.json
-      : storableJson({ event: events[index] ?? null }),
+      : Buffer.from(storableJson({ event: events[index] ?? null })),
   );
   const appended = await db.query({
     ...(projection === null ? statements.plain : statements.projecting),
@@ -64,7 +64,7 @@ export async function appendBatch(
       runner.runnerId,
       lines.length,
       lines[0]?.seq ?? 0,
-      `[${json.join(',')}]`,
+      binaryJsonb(json),
       eventIds,
       isOutput,
       isProgress,
@@ -72,4 +72,14 @@ export async function appendBatch(
     ],
   });
   return appended.rowCount === 1;
+}
+
+const versionAndBegin = Buffer.of(1, 0x5b);
+const comma = Buffer.of(0x2c);
+const end = Buffer.of(0x5d);
+
+/** A list of JSON values as jsonb in Postgres' binary format, which is a version and text: as bytes they are copied, as a string they would be encoded. */
+function binaryJsonb(values: readonly Uint8Array[]): Buffer {
+  const separated = values.flatMap((value, index) => (index === 0 ? [value] : [comma, value]));
+  return Buffer.concat([versionAndBegin, ...separated, end]);
 }

@@ -29,17 +29,25 @@ export async function listPastEventMonths(db: Queryable, nowMs: number): Promise
 
 /**
  * Drops a month of the log with what is in quarantine of its runs, if every run of it ended more than `retentionDays` ago, and records that it did so.
- * A month that was dropped before is `dropped`.
+ * A month that was dropped before is `dropped`. What is in quarantine goes first, in bounded batches, while nobody waits: there may be much of it.
  *
- * @throws RangeError for a name that is no month of the log. Error of Postgres `55P03` when others held the tables: nothing was done, try again.
+ * @param signal aborts between two batches.
+ * @throws RangeError for a name that is no month of the log. Error of Postgres `55P03` when others held the tables: the log is as it was, try again.
  */
 export async function dropEventMonth(
   client: Queryable,
   name: string,
   retentionDays: number,
+  signal: AbortSignal,
 ): Promise<MonthEnd> {
   const partition = eventPartitionOf(name);
   if (partition === undefined) throw new RangeError(`${name} is no month of the log`);
+  await forgetLateOfDropped(client, signal);
+  if (await isThere(client, partition)) {
+    const reason = await whyHeld(client, partition, retentionDays);
+    if (reason !== null) return { outcome: 'kept', reason };
+    await forgetQuarantined(client, 'run_id >= $1 and run_id < $2', [partition.from, partition.to], signal);
+  }
   await client.query('begin');
   try {
     await lockPartitions(client);
@@ -52,13 +60,18 @@ export async function dropEventMonth(
   }
 }
 
+async function isThere(client: Queryable, { name }: EventPartition): Promise<boolean> {
+  const existing = await client.query('select 1 from pg_class where oid = to_regclass($1)', [name]);
+  return existing.rows.length > 0;
+}
+
 async function dropUnlessHeld(
   client: Queryable,
-  { name, from, to }: EventPartition,
+  partition: EventPartition,
   retentionDays: number,
 ): Promise<MonthEnd> {
-  const existing = await client.query('select 1 from pg_class where oid = to_regclass($1)', [name]);
-  if (existing.rows.length === 0) return { outcome: 'dropped' };
+  const { name, from, to } = partition;
+  if (!(await isThere(client, partition))) return { outcome: 'dropped' };
   const reason = await whyHeld(client, { from, to }, retentionDays);
   if (reason !== null) return { outcome: 'kept', reason };
   // A run that has ended writes no more events: what is counted here is what the drop below takes away.
@@ -71,7 +84,6 @@ async function dropUnlessHeld(
        dropped_at = now()`,
     [name, from, to],
   );
-  await forgetQuarantined(client);
   // Last, since from here on everybody waits who reads or writes events.
   await client.query(`drop table ${name}`);
   return { outcome: 'dropped' };
@@ -104,12 +116,31 @@ async function whyHeld(
 const endedWithin = (days: string) =>
   `coalesce(finished_at, updated_at) > now() - ${days}::int * interval '1 day'`;
 
-/** Also what came late of runs whose month was dropped before. */
-async function forgetQuarantined(db: Queryable): Promise<void> {
-  await db.query(
-    `delete from quarantined_events q using dropped_events d
-      where q.run_id >= d.from_run_id and q.run_id < d.to_run_id`,
+/** What came late of runs whose month was dropped before. */
+async function forgetLateOfDropped(db: Queryable, signal: AbortSignal): Promise<void> {
+  const dropped = await db.query<{ from: string; to: string }>(
+    'select from_run_id as "from", to_run_id as "to" from dropped_events where from_run_id is not null',
   );
+  for (const { from, to } of dropped.rows)
+    await forgetQuarantined(db, 'run_id >= $1 and run_id < $2', [from, to], signal);
+}
+
+/** `which`: SQL over `quarantined_events` with the parameters `given`. */
+async function forgetQuarantined(
+  db: Queryable,
+  which: string,
+  given: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  for (;;) {
+    signal.throwIfAborted();
+    const gone = await db.query(
+      `delete from quarantined_events where quarantine_id = any(array(
+         select quarantine_id from quarantined_events where ${which} limit ${batchRows}))`,
+      [...given],
+    );
+    if (gone.rowCount !== batchRows) return;
+  }
 }
 
 /** What became of runs whose events are in the default partition. */
@@ -151,7 +182,7 @@ export async function trimDefaultEvents(
 }
 
 async function deleteFromDefault(db: Queryable, runId: string, signal: AbortSignal): Promise<void> {
-  await db.query('delete from quarantined_events where run_id = $1', [runId]);
+  await forgetQuarantined(db, 'run_id = $1', [runId], signal);
   for (let runs = 1; ; runs = 0) {
     signal.throwIfAborted();
     const gone = await db.query(

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
-import type { EventGap, EventPage, ProducedEvent, RunEvent } from '../contract/events.js';
+import type { EventGap, EventPage, ProducedEvent } from '../contract/events.js';
 import { insertEvents, type StoredEvents } from './event-rows.js';
 import type { Queryable, Transaction } from './pool.js';
 import { eventColumns, parseEvent } from './records.js';

@@ -18,15 +18,17 @@ export interface FeedPage {
   readonly upTo: FeedPosition;
   /** Nothing more was there to be read. */
   readonly isEnd: boolean;
+  /** As {@link FeedEdges}, of the moment of this page. */
+  readonly horizon: FeedPosition;
   /** Events of transactions up to this one were dropped by retention after the place where the reader is, perhaps none of its tenant; null: none. */
   readonly droppedXid: string | null;
 }
 
-/** What is read at once. A single event may be larger. */
+/** What is read at once. A single event may be larger. Postgres may read more than it answers, by what compressed values grow to: about elevenfold at worst. */
 export interface FeedLimits {
   /** Events looked at, whoever they belong to: this bounds the work of a page. */
   readonly events: number;
-  /** Of what Postgres stores, which is often compressed. */
+  /** Of JSON, in UTF-16 units. */
   readonly bytes: number;
 }
 
@@ -48,13 +50,19 @@ export async function readFeedEdges(db: Queryable): Promise<FeedEdges> {
   const found = await db.query(
     `select pg_snapshot_xmin(pg_current_snapshot())::text as horizon, greatest(
        (select xid from events where xid < pg_snapshot_xmin(pg_current_snapshot()) order by xid desc limit 1),
-       (select last_xid from dropped_events where last_xid is not null order by last_xid desc limit 1))::text as last`,
+       (select last_xid from dropped_events where last_xid < pg_snapshot_xmin(pg_current_snapshot()) order by last_xid desc limit 1))::text as last`,
   );
   const { last, horizon } = edgesSchema.parse(found.rows[0]);
   return { end: last === null ? feedStart : feedBehind(last), horizon: feedBefore(horizon) };
 }
 
-const stateSchema = z.object({ dropped: z.string().nullable(), xid: z.string().nullable() });
+/** How often its stored size a compressed value counts: usual is three to five, the most that Postgres can do is about ninety. */
+const compressedCounts = 8;
+const stateSchema = z.object({
+  horizon: z.string(),
+  dropped: z.string().nullable(),
+  xid: z.string().nullable(),
+});
 const scannedSchema = z.object({
   xid: z.string(),
   run_id: z.string(),
@@ -85,13 +93,28 @@ export async function readFeed(db: Queryable, from: FeedReader, limits: FeedLimi
   const found = await db.query(feedStatement(from, limits));
   const state = stateSchema.parse(found.rows[0]);
   // Of an empty page there is one row, without an event.
-  const rows = state.xid === null ? [] : found.rows.map((row) => scannedSchema.parse(row));
-  const last = rows.at(-1);
-  const isCut = last !== undefined && (rows.length < last.scanned || last.scanned === limits.events);
+  const rows = state.xid === null ? [] : found.rows;
+  const entries: FeedEntry[] = [];
+  let size = 0;
+  let taken = 0;
+  let last: z.infer<typeof scannedSchema> | undefined;
+  for (const row of rows) {
+    const scanned = scannedSchema.parse(row);
+    if (scanned.tenant_id !== null) {
+      const entry = entryOf(row);
+      size += entry.json.length;
+      if (entries.length > 0 && size > limits.bytes) break;
+      entries.push(entry);
+    }
+    taken += 1;
+    last = scanned;
+  }
+  const isCut = last !== undefined && (taken < last.scanned || last.scanned === limits.events);
   return {
-    entries: found.rows.flatMap((row, index) => (rows[index]?.tenant_id == null ? [] : [entryOf(row)])),
+    entries,
     upTo: last === undefined ? from.after : isCut ? positionOf(last) : feedBehind(last.xid),
     isEnd: !isCut,
+    horizon: feedBefore(state.horizon),
     droppedXid: state.dropped,
   };
 }
@@ -105,9 +128,9 @@ export interface FeedReader {
 
 function feedStatement({ after, tenantId }: FeedReader, limits: FeedLimits) {
   // The innermost query takes its rows from the indexes by transaction, one walk for each partition; sizes are of what is stored, so that nothing is
-  // unpacked only to be measured. The limit on what has one row anyway keeps Postgres from reading all runs to join them.
+  // unpacked only to be measured; what is answered is measured again. The limit on what has one row anyway keeps Postgres from reading all runs to join them.
   const text = `
-    select state.dropped::text, page.xid::text, page.run_id, page.seq, page.scanned, page.tenant_id, page.project_id, page.session_id,
+    select state.horizon::text, state.dropped::text, page.xid::text, page.run_id, page.seq, page.scanned, page.tenant_id, page.project_id, page.session_id,
       page.event_id, page.epoch, page.type, ${isoTime('page.at')} as at,
       case when page.tenant_id is not null then page.payload::text end as payload,
       case when page.tenant_id is not null then page.raw::text end as raw
@@ -119,7 +142,7 @@ function feedStatement({ after, tenantId }: FeedReader, limits: FeedLimits) {
         sum(bytes) over (order by xid, run_id, seq rows between unbounded preceding and 1 preceding) as bytes_before
       from (
         select e.*, r.tenant_id, r.project_id, r.session_id,
-          case when r.tenant_id is null then 0 else pg_column_size(e.payload) + coalesce(pg_column_size(e.raw), 0) end as bytes
+          case when r.tenant_id is null then 0 else ${sizeOf('e.payload')} + ${sizeOf('e.raw')} end as bytes
         from (select * from events where (xid, run_id, seq) > ($1::xid8, $2, $3::bigint) and xid < state.horizon
                order by xid, run_id, seq limit $4) e
         left join lateral (
@@ -132,6 +155,10 @@ function feedStatement({ after, tenantId }: FeedReader, limits: FeedLimits) {
     values: [after.xid, after.runId, after.seq, limits.events, limits.bytes, tenantId ?? null],
   };
 }
+
+/** SQL: about how large a value is as text, without unpacking it. */
+const sizeOf = (value: string) =>
+  `coalesce(pg_column_size(${value}) * case when pg_column_compression(${value}) is null then 1 else ${compressedCounts} end, 0)`;
 
 const positionOf = (row: z.infer<typeof scannedSchema>): FeedPosition => ({
   xid: row.xid,

@@ -22,7 +22,7 @@ export interface IngestBatch {
 export interface IngestResult {
   readonly answer: IngestAnswer;
   readonly refusal: AgentRunError | null;
-  /** How many lines are new in quarantine. */
+  /** How many lines came late and are new: in quarantine, or counted beyond its limit. */
   readonly quarantined: number;
 }
 
@@ -39,7 +39,10 @@ export async function ingest(pool: Pool, runner: RunnerIdentity, batch: IngestBa
   } catch (error) {
     if (!isDataException(error)) throw error;
     // JSON may say a number that a double has no trouble with and Postgres has: then what was read of it is stored, not its text.
-    return ingestOnce(pool, runner, { ...batch, lines: batch.lines.map(({ json: _, ...line }) => line) });
+    return ingestOnce(pool, runner, {
+      ...batch,
+      lines: batch.lines.map(({ seq, event }) => ({ seq, event })),
+    });
   }
 }
 

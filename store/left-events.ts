@@ -6,31 +6,23 @@ import { recordTold, requestChangesIn } from './request-events.js';
 
 const runSchema = z.object({ terminal: z.boolean() });
 
-/** The session whose files a runner worked in; undefined for one that is not known. */
-export async function sessionOfRunner(db: Queryable, jobName: string): Promise<string | undefined> {
-  const found = await db.query<{ session_id: string }>('select session_id from runners where job_name = $1', [
-    jobName,
-  ]);
-  return found.rows[0]?.session_id;
-}
+const servedSchema = z.object({ sessionId: z.string(), runId: z.string(), epoch: z.number() });
+/** An attempt that a runner served. */
+export type ServedAttempt = z.infer<typeof servedSchema>;
 
-/** Whether an attempt was that runner's. */
-export async function wasServedBy(
-  db: Queryable,
-  { runId, epoch }: { readonly runId: string; readonly epoch: number },
-  jobName: string,
-): Promise<boolean> {
-  const found = await db.query('select 1 from attempts where run_id = $1 and epoch = $2 and job_name = $3', [
-    runId,
-    epoch,
-    jobName,
-  ]);
-  return found.rows.length > 0;
+/** The attempts of a runner, oldest first. */
+export async function attemptsOfRunner(db: Queryable, jobName: string): Promise<ServedAttempt[]> {
+  const found = await db.query(
+    `select r.session_id as "sessionId", j.run_id as "runId", j.epoch
+       from runner_jobs j join runs r using (run_id) where j.job_name = $1 order by j.run_id, j.epoch`,
+    [jobName],
+  );
+  return found.rows.map((row) => servedSchema.parse(row));
 }
 
 /**
  * Keeps what the runner of an attempt, which is gone, had accepted from its agent and could not send: in quarantine, as when a next attempt brings it
- * (architecture.md 5). Answers how many lines are new there.
+ * (architecture.md 5). Answers how many lines are new; none when the run was deleted meanwhile.
  */
 export async function keepLeftEvents(
   pool: Pool,
@@ -43,6 +35,7 @@ export async function keepLeftEvents(
       'select terminal_status is not null as terminal from runs where run_id = $1 for no key update',
       [runId],
     );
+    if (found.rows.length === 0) return 0;
     const { terminal } = runSchema.parse(found.rows[0]);
     await recordTold(tx, runId, requestChangesIn(lines.map(({ event }) => event))?.resolved ?? []);
     await tx.query('select 1 from run_log where run_id = $1 for update', [runId]);

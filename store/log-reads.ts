@@ -28,7 +28,7 @@ export interface LogRead extends LogState {
 /** How much of one log is read at once. A single event may be larger. */
 export interface LogReadLimits {
   readonly events: number;
-  /** Of JSON, in UTF-16 units; as much is taken of what Postgres stores, which is often compressed. */
+  /** Of JSON, in UTF-16 units. Postgres makes no more text of what it stores, which is often compressed to a hundredth, than for this and one event. */
   readonly bytes: number;
 }
 
@@ -40,7 +40,8 @@ const stateSchema = z.object({
 });
 const eventSchema = z.object({
   seq: z.number(),
-  next_seq: z.number().nullable(),
+  /** Postgres looked for no further event. */
+  is_full: z.boolean(),
   event_id: z.string(),
   epoch: z.number(),
   type: z.string(),
@@ -65,22 +66,25 @@ export async function readLogs(
   cursors: readonly { readonly runId: string; readonly afterSeq: number }[],
   limits: LogReadLimits,
 ): Promise<ReadonlyMap<string, LogRead>> {
-  // Sizes are of what is stored, so that nothing is unpacked only to be measured; cut first by count, which bounds the rows that are measured.
+  // Event after event, each by its key, so that it ends as soon as there is enough text: how much a compressed event unpacks to is known only then.
+  const nextEvent = (after: string) =>
+    `(select seq, event_id, epoch, type, at, payload::text as payload, raw::text as raw from events
+       where run_id = w.run_id and seq > ${after} order by seq limit 1)`;
+  const textLength = 'octet_length(e.payload) + coalesce(octet_length(e.raw), 0)';
   const found = await db.query(
     `select w.run_id, g.last_seq, g.closed_at is not null as closed, r.status, r.terminal_status,
-       e.seq, e.next_seq, e.event_id, e.epoch, e.type, ${isoTime('e.at')} as at, e.payload::text as payload, e.raw::text as raw
+       e.seq, e.count >= $3 or e.size >= $4 as is_full, e.event_id, e.epoch, e.type, ${isoTime('e.at')} as at, e.payload, e.raw
      from unnest($1::text[], $2::bigint[]) with ordinality as w(run_id, after_seq, position)
      join runs r on r.run_id = w.run_id
      join sessions s on s.session_id = r.session_id and s.deleted_at is null
      join run_log g on g.run_id = w.run_id
      left join lateral (
-       select measured.* from (
-         select page.*, lead(seq) over in_order as next_seq,
-           sum(pg_column_size(payload) + coalesce(pg_column_size(raw), 0)) over (in_order rows between unbounded preceding and 1 preceding) as bytes_before
-         from (select seq, event_id, epoch, type, at, payload, raw from events
-                where run_id = w.run_id and seq > w.after_seq order by seq limit $3) page
-         window in_order as (order by seq)) measured
-       where coalesce(bytes_before, 0) < $4) e on true
+       with recursive page as (
+         select e.*, 1 as count, ${textLength} as size from ${nextEvent('w.after_seq')} e
+         union all
+         select e.*, page.count + 1, page.size + ${textLength} from page cross join lateral ${nextEvent('page.seq')} e
+          where page.count < $3 and page.size < $4)
+       select * from page) e on true
      order by w.position, e.seq`,
     [cursors.map(({ runId }) => runId), cursors.map(({ afterSeq }) => afterSeq), limits.events, limits.bytes],
   );
@@ -99,14 +103,13 @@ function logRead(rows: readonly ReadRow[], limits: LogReadLimits): LogRead {
   const events: LogEvent[] = [];
   let size = 0;
   let upTo = state.last_seq;
-  for (const row of rows) {
+  for (const [index, row] of rows.entries()) {
     if (row.seq === null) break;
     const json = eventJson(row);
     size += json.length;
     if (events.length > 0 && size > limits.bytes) break;
     events.push({ seq: row.seq, json });
-    const mayHaveMore = row.next_seq !== null || events.length === limits.events;
-    upTo = mayHaveMore ? row.seq : state.last_seq;
+    upTo = index < rows.length - 1 || row.is_full ? row.seq : state.last_seq;
   }
   return { ...stateOf(state), events, upTo };
 }

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { PG_MIGRATE_LOCK_ID, runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { migrationFiles } from './migration-files.js';
-import { ensureEventPartitions } from './partitions.js';
+import { ensureEventPartitions, eventsWithoutPartition } from './partitions.js';
 
 /** Where a migrator says what it does. */
 export interface MigrationLog {
@@ -58,7 +58,8 @@ export async function migrate(options: {
         error: (text) => options.log.error(text),
       },
     });
-    await ensureEventPartitions(client, options.nowMs);
+    const { tooLarge } = await ensureEventPartitions(client, options.nowMs);
+    if (tooLarge.length > 0) options.log.warn(eventsWithoutPartition(tooLarge));
     return applied.map((migration) => migration.name);
   } finally {
     await client.end();

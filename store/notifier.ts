@@ -21,10 +21,18 @@ export type Channel = (typeof channels)[number];
 const attemptsPerFlush = 4;
 const firstRetryMs = 50;
 const largestStatement = 500;
+/** Between two statements: a stream of events is no stream of statements. What comes after a quiet moment is said at once. */
+const pauseMs = 10;
+/** A wake-up need not outlive a crash: no commit of it waits for the disk, before or after those of events. */
+const send = {
+  name: 'send-wake-ups',
+  text: `select pg_notify(channel, key), set_config('synchronous_commit', 'off', true)
+    from unnest($1::text[], $2::text[]) as w(channel, key)`,
+};
 
 /**
  * Sends wake-ups, one per process (architecture.md 6): called after the commit, it collects what is to be said and says each thing
- * once, in one statement per tick. A wake-up that cannot be sent is dropped with a log line: every waiter also polls.
+ * once, in one statement per {@link pauseMs}. A wake-up that cannot be sent is dropped with a log line: every waiter also polls.
  */
 export class Notifier {
   readonly #pool: Pool;
@@ -54,6 +62,7 @@ export class Notifier {
       const batch = [...this.#pending.values()].slice(0, largestStatement);
       for (const { channel, key } of batch) this.#pending.delete(`${channel} ${key}`);
       await this.#send(batch);
+      await sleep(pauseMs);
     }
     this.#flushing = undefined;
   }
@@ -61,10 +70,10 @@ export class Notifier {
   async #send(batch: readonly { channel: Channel; key: string }[]): Promise<void> {
     for (let attempt = 1; attempt <= attemptsPerFlush; attempt += 1) {
       try {
-        await this.#pool.query(
-          'select pg_notify(channel, key) from unnest($1::text[], $2::text[]) as w(channel, key)',
-          [batch.map((wakeUp) => wakeUp.channel), batch.map((wakeUp) => wakeUp.key)],
-        );
+        await this.#pool.query({
+          ...send,
+          values: [batch.map((wakeUp) => wakeUp.channel), batch.map((wakeUp) => wakeUp.key)],
+        });
         return;
       } catch (error) {
         const last = attempt === attemptsPerFlush;

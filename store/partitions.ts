@@ -7,6 +7,8 @@ const monthsAhead = 2;
 /** Whoever waits for a lock makes everybody after him wait too: better to let them through and to come again. */
 const lockTimeoutMs = 500;
 const tries = 6;
+/** What is moved at most while writers wait: a second or two. */
+const mostMoved = { rows: 50_000, bytes: 128 * 1_048_576 } as const;
 
 /** A month of `events`: the partition's name and its bounds, of which the upper one is exclusive. */
 export interface EventPartition {
@@ -14,6 +16,11 @@ export interface EventPartition {
   readonly from: string;
   readonly to: string;
 }
+
+type PartitionEnd = 'there' | 'made' | 'tooLarge';
+
+/** Names of partitions: those that were there, those that were made, and those that cannot be made, for too much of their month is in `events_default`. */
+export type EnsuredPartitions = Readonly<Record<PartitionEnd, readonly string[]>>;
 
 /** The month that begins `months` after that of `nowMs` (epoch milliseconds, UTC months). */
 function monthPartition(nowMs: number, months: number): EventPartition {
@@ -42,19 +49,23 @@ export function eventPartitionOf(name: string): EventPartition | undefined {
 
 /**
  * Makes the monthly partitions of `events` that are missing (architecture.md 6). Rows of a month that went to `events_default` before its partition
- * existed are moved into it, in one transaction: readers see them all the while, writers wait for the move. Safe to repeat.
- * Answers the names of those made.
+ * existed are moved into it, in one transaction: readers see them all the while, writers wait for the move. Where there are too many of them to be
+ * waited for, they stay where they are, and so does what follows in that month. Safe to repeat.
  *
  * @throws Error of Postgres `55P03` when others held the locks in every try.
  */
-export async function ensureEventPartitions(client: Queryable, nowMs: number): Promise<string[]> {
-  const made: string[] = [];
+export async function ensureEventPartitions(client: Queryable, nowMs: number): Promise<EnsuredPartitions> {
+  const byEnd: Record<PartitionEnd, string[]> = { there: [], made: [], tooLarge: [] };
   for (const partition of eventPartitions(nowMs))
-    if (await ensurePartition(client, partition)) made.push(partition.name);
-  return made;
+    byEnd[await ensurePartition(client, partition)].push(partition.name);
+  return byEnd;
 }
 
-async function ensurePartition(client: Queryable, partition: EventPartition): Promise<boolean> {
+/** In words: partitions that cannot be made. */
+export const eventsWithoutPartition = (names: readonly string[]): string =>
+  `too many events of ${names.join(', ')} are in events_default to move them while writers wait: they stay there (docs/adr/0020)`;
+
+async function ensurePartition(client: Queryable, partition: EventPartition): Promise<PartitionEnd> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await makePartition(client, partition);
@@ -65,16 +76,16 @@ async function ensurePartition(client: Queryable, partition: EventPartition): Pr
   }
 }
 
-/** Answers whether the partition was missing. */
-async function makePartition(client: Queryable, { name, from, to }: EventPartition): Promise<boolean> {
+async function makePartition(client: Queryable, { name, from, to }: EventPartition): Promise<PartitionEnd> {
   // Names and bounds are made by us from digits and letters; DDL takes no parameters.
   await client.query('begin');
   try {
     await client.query(`set local lock_timeout = ${lockTimeoutMs}`);
     await lockPartitions(client);
     const existing = await client.query('select 1 from pg_class where oid = to_regclass($1)', [name]);
-    const isMissing = existing.rows.length === 0;
-    if (isMissing) {
+    let end: PartitionEnd = existing.rows.length > 0 ? 'there' : 'made';
+    if (end === 'made' && (await isTooMuchToMove(client, { from, to }))) end = 'tooLarge';
+    if (end === 'made') {
       // Readers go on; writers wait, of every month: one that waited for the default partition alone would hold the table that is locked below.
       await client.query('lock table events in share row exclusive mode');
       // With the indexes, which are built while readers still go on.
@@ -92,11 +103,23 @@ async function makePartition(client: Queryable, { name, from, to }: EventPartiti
       );
     }
     await client.query('commit');
-    return isMissing;
+    return end;
   } catch (error) {
     await client.query('rollback');
     throw error;
   }
+}
+
+async function isTooMuchToMove(
+  client: Queryable,
+  { from, to }: Omit<EventPartition, 'name'>,
+): Promise<boolean> {
+  const found = await client.query<{ is_more: boolean }>(
+    `select count(*) > $3 or coalesce(sum(pg_column_size(payload) + coalesce(pg_column_size(raw), 0)), 0) > $4 as is_more
+       from (select payload, raw from events_default where run_id >= $1 and run_id < $2 limit $3 + 1) page`,
+    [from, to, mostMoved.rows, mostMoved.bytes],
+  );
+  return found.rows[0]?.is_more === true;
 }
 
 /** Until the end of the transaction: partitions are made and dropped by one at a time. */

@@ -1,4 +1,5 @@
 import type { ProducedEvent } from '../contract/events.js';
+import { storableText } from '../contract/text.js';
 import { projectionChange, type UsageSum, usageCounters } from '../domain/event-projection.js';
 import { isoTime } from './records.js';
 import { storableJson } from './storable-json.js';
@@ -56,8 +57,8 @@ export function projectionValues(
   );
   if (change === null) return null;
   return [
-    storableText(change.finalMessage?.text),
-    storableText(change.diff?.text),
+    textOrNull(change.finalMessage?.text),
+    textOrNull(change.diff?.text),
     jsonOrNull(change.proxyUsage),
     agentUsage(epoch, change.agentUsage),
     jsonOrNull(change.lastActivity),
@@ -74,6 +75,6 @@ const jsonOrNull = (value: unknown) => (value === null ? null : storableJson(val
 /** Of each attempt the last report counts. */
 const agentUsage = (epoch: number, usage: UsageSum | null) =>
   usage === null ? null : JSON.stringify({ [epoch]: usage });
-/** Postgres' text takes no U+0000; what jsonb cannot hold is replaced in the log and here alike. */
-const storableText = (text: string | null | undefined) =>
-  text === null || text === undefined ? null : text.replace(/\0|\p{Surrogate}/gu, '\u{fffd}');
+/** What jsonb cannot hold is replaced in the log and here alike. */
+const textOrNull = (text: string | null | undefined) =>
+  text === null || text === undefined ? null : storableText(text);

@@ -1,3 +1,4 @@
+import { idPrefixes, lowestIdAt } from '../contract/ids.js';
 import type { Queryable } from './pool.js';
 import { isoTime } from './records.js';
 
@@ -9,10 +10,12 @@ const longestDeliveryDays = 4;
 const batchRows = 1_000;
 /** So many are counted. */
 const mostCounted = 10_000;
+const abandonedTry = `jsonb_build_object('generation', generation, 'try', 0, 'at', ${isoTime('now()')}, 'durationMs', 0,
+  'status', null, 'failure', 'abandoned')`;
 
 /**
  * Deletes the next bounded part of what is not kept: deliveries that ended long ago, and those of deleted webhooks with the webhooks themselves; and
- * buries deliveries whose workflow is gone. Answers whether there may be more.
+ * buries deliveries whose workflow is gone or never had its turn. Answers whether there may be more.
  */
 export async function cleanUpWebhooks(db: Queryable): Promise<boolean> {
   const counts: number[] = [];
@@ -41,14 +44,20 @@ export async function cleanUpWebhooks(db: Queryable): Promise<boolean> {
        and not exists (select 1 from webhook_deliveries d where d.webhook_id = w.webhook_id)`,
   );
   const abandoned = await db.query(
-    `update webhook_deliveries set state = 'dead', ended_at = now(),
-       results = results || jsonb_build_object('generation', generation, 'try', 0, 'at', ${isoTime('now()')}, 'durationMs', 0,
-         'status', null, 'failure', 'abandoned') where delivery_id in (
+    `update webhook_deliveries set state = 'dead', ended_at = now(), results = results || ${abandonedTry} where delivery_id in (
        select delivery_id from webhook_deliveries where state = 'sending' and dispatched_at < now() - $1 * interval '1 day' limit $2
         for update skip locked)`,
     [longestDeliveryDays, batchRows],
   );
   counts.push(abandoned.rowCount ?? 0);
+  // A receiver that never answers gets less than is to be said to it: what has waited for days is a dead letter. A redelivery has an id of long ago.
+  const stale = await db.query(
+    `update webhook_deliveries set state = 'dead', ended_at = now(), results = results || ${abandonedTry} where delivery_id in (
+       select delivery_id from webhook_deliveries where state = 'waiting' and delivery_id < $1 and generation = 1 order by delivery_id limit $2
+        for update skip locked)`,
+    [lowestIdAt(idPrefixes.webhookDelivery, Date.now() - longestDeliveryDays * 86_400_000), batchRows],
+  );
+  counts.push(stale.rowCount ?? 0);
   return counts.includes(batchRows);
 }
 

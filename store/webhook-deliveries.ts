@@ -20,6 +20,8 @@ import { isoTime } from './records.js';
 
 /** Tries of a delivery that are kept; of more the oldest go. */
 const keptTries = 20;
+/** Tests of a webhook that have not ended: more say nothing new. */
+export const mostTests = 10;
 
 const columns = `d.delivery_id as id, d.webhook_id as "webhookId", d.event_type as type, d.state, d.generation, d.tries, d.results, d.data,
   ${isoTime('d.created_at')} as "createdAt", ${isoTime('d.ended_at')} as "endedAt"`;
@@ -60,17 +62,31 @@ export async function listDeliveries(
   });
 }
 
-/** Stores a message that is about nothing but itself. */
+/**
+ * Stores a message that is about nothing but itself.
+ *
+ * @throws AgentRunError `conflict` while {@link mostTests} of them have not ended.
+ */
 export async function createTestDelivery(
   db: Queryable,
   { id: webhookId, tenantId, projectId }: WebhookRecord,
 ): Promise<WebhookDeliveryRecord> {
   const inserted = await db.query(
     `insert into webhook_deliveries as d (delivery_id, webhook_id, event_type, source_id, data)
-     values ($1, $2, 'webhook.test', $1, $3) returning ${columns}`,
-    [newId(idPrefixes.webhookDelivery), webhookId, JSON.stringify({ tenantId, projectId })],
+     select $1, $2, 'webhook.test', $1, $3::jsonb
+      where (select count(*) from webhook_deliveries t
+              where t.webhook_id = $2 and t.event_type = 'webhook.test' and t.state in ('waiting', 'sending')) < $4
+     returning ${columns}`,
+    [newId(idPrefixes.webhookDelivery), webhookId, JSON.stringify({ tenantId, projectId }), mostTests],
   );
-  return parseDelivery(inserted.rows[0]);
+  if (inserted.rows.length > 0) return parseDelivery(inserted.rows[0]);
+  throw new AgentRunError(
+    'conflict',
+    `${mostTests} tests of webhook ${webhookId} are under way: see what becomes of them first`,
+    {
+      details: { limit: mostTests },
+    },
+  );
 }
 
 /**
@@ -95,35 +111,6 @@ export async function redeliver(
   );
   if (found.rows.length === 0) throw new AgentRunError('not-found', `delivery ${deliveryId} does not exist`);
   return parseDelivery(found.rows[0]);
-}
-
-const dueSchema = z.object({
-  deliveryId: z.string(),
-  generation: z.number(),
-  tenantId: z.string().nullable(),
-});
-/** A delivery that no workflow has begun yet. */
-export type DueDelivery = z.infer<typeof dueSchema>;
-
-/** The oldest deliveries that wait for their workflow. */
-export async function dueDeliveries(db: Queryable, limit: number): Promise<DueDelivery[]> {
-  const found = await db.query(
-    `select delivery_id as "deliveryId", generation, data ->> 'tenantId' as "tenantId"
-       from webhook_deliveries where state = 'waiting' order by delivery_id limit $1`,
-    [limit],
-  );
-  return found.rows.map((row) => dueSchema.parse(row));
-}
-
-/** The workflow of a generation has been started. One that is further already stays there. */
-export async function noteDispatched(
-  db: Queryable,
-  { deliveryId, generation }: DeliveryGeneration,
-): Promise<void> {
-  await db.query(
-    `update webhook_deliveries set state = 'sending', dispatched_at = now() where delivery_id = $1 and generation = $2 and state = 'waiting'`,
-    [deliveryId, generation],
-  );
 }
 
 const outgoingSchema = z.object({

@@ -40,7 +40,8 @@ export interface NewWebhook {
 /**
  * Stores a webhook. The same idempotency key answers it as it was created; no secret is in what is kept of the answer.
  *
- * @throws AgentRunError `conflict` for the same key with another body, and when the tenant has {@link mostWebhooks} of them.
+ * @throws AgentRunError `conflict` for the same key with another body, for a repeat when the secret is not the same any more, and when the tenant has
+ * {@link mostWebhooks} of them.
  */
 export async function createWebhook(
   pool: Pool,
@@ -68,7 +69,33 @@ export async function createWebhook(
     );
     return parseWebhook(inserted.rows[0]);
   });
-  return { webhook: parseWebhook(answer), replayed };
+  const webhook = parseWebhook(answer);
+  if (replayed) await requireSameSecret(pool, webhook, keyFingerprint);
+  return { webhook, replayed };
+}
+
+/**
+ * A repeat is answered with a secret that is derived anew: it must be the one that signs now.
+ *
+ * @throws AgentRunError `conflict` when the webhook is deleted, was rotated since, or has its secret from another key.
+ */
+async function requireSameSecret(
+  db: Queryable,
+  { id, secretGeneration }: WebhookRecord,
+  keyFingerprint: string,
+): Promise<void> {
+  const found = await db.query<{ generation: number; fingerprint: string }>(
+    `select secret_generation as generation, key_fingerprint as fingerprint from webhooks where webhook_id = $1 and deleted_at is null`,
+    [id],
+  );
+  const [now] = found.rows;
+  const refused = (why: string) =>
+    new AgentRunError('conflict', `webhook ${id} ${why}`, { details: { webhookId: id } });
+  if (now === undefined) throw refused('is deleted: take another idempotency key to make one');
+  if (now.fingerprint !== keyFingerprint)
+    throw refused('has a secret that was made from another key of this installation: rotate it');
+  if (now.generation !== secretGeneration)
+    throw refused('has another secret by now: rotate it once more, under another idempotency key');
 }
 
 async function requireRoom(tx: Transaction, tenantId: string | null): Promise<void> {
@@ -168,7 +195,7 @@ export async function deleteWebhook(
  * Begins the next generation of a secret. The former one counts for `formerValidMs` more, unless it was made from another key, which nobody has any more.
  * The same idempotency key answers the same generation: a repeat after a lost answer does not end the secret that the receiver has.
  *
- * @throws AgentRunError `not-found`; `conflict` for the same key with another body.
+ * @throws AgentRunError `not-found`; `conflict` for the same key with another body, and for a repeat when the secret is another by now.
  */
 export async function rotateSecret(
   pool: Pool,
@@ -189,7 +216,9 @@ export async function rotateSecret(
     if (rotated.rows.length === 0) throw missing(webhookId);
     return parseWebhook(rotated.rows[0]);
   });
-  return { webhook: parseWebhook(answer), replayed };
+  const webhook = parseWebhook(answer);
+  if (replayed) await requireSameSecret(pool, webhook, keyFingerprint);
+  return { webhook, replayed };
 }
 
 /** Stops what is sent to a webhook whose receiver has answered 410 at this URL. */

@@ -138,6 +138,7 @@ async function main(): Promise<number> {
       post: { allowedHosts: config.webhooks.allowedHosts },
       onTry: (failure) => metrics.webhookTried(failure),
       onEnd: (state) => metrics.webhookEnded(state),
+      onRecorded: () => notifier.notify('agentrun_webhook', 'due'),
     }),
   });
   const sweep = new RunnerSweep({ pool, launcher, logger });

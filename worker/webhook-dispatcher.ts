@@ -1,14 +1,17 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, WorkflowExecutionAlreadyStartedError } from '@temporalio/client';
 import { mainTaskQueue, webhookDeliveryWorkflowId } from '../domain/workflow-ids.js';
 import type { Logger } from '../infra/telemetry/logger.js';
 import type { Listener } from '../store/listener.js';
 import type { Pool } from '../store/pool.js';
 import { cleanUpWebhooks, countUnended } from '../store/webhook-cleanup.js';
-import { type DueDelivery, dueDeliveries, noteDispatched } from '../store/webhook-deliveries.js';
+import { type DueDelivery, dueDeliveries, noteDispatched } from '../store/webhook-due.js';
 import { webhookAttributes, workflowTypes } from '../workflows/messages.js';
 
 /** Without a wake-up. */
 const pollMs = 3_000;
+/** Between two looks: each recorded try wakes, and not each of them is to be a look of its own. */
+const pauseMs = 50;
 const cleanUpEveryMs = 60_000;
 /** Deliveries of a look, and workflows that are started at the same time. */
 const largestLook = 200;
@@ -58,6 +61,7 @@ export class WebhookDispatcher {
     try {
       while (!signal.aborted) {
         const isMore = await this.#lookSafely();
+        await sleep(pauseMs);
         if (!isMore) await waiter.wait(pollMs * (0.75 + Math.random() / 2), signal);
       }
     } finally {
@@ -69,8 +73,7 @@ export class WebhookDispatcher {
   async #lookSafely(): Promise<boolean> {
     const { logger } = this.#dependencies;
     try {
-      const started = await this.look();
-      await this.#cleanUp();
+      const started = await this.#lookAndCleanUp();
       if (this.#hasFailed) logger.info('handing deliveries of webhooks to Temporal works again');
       this.#hasFailed = false;
       return started === largestLook;
@@ -83,19 +86,35 @@ export class WebhookDispatcher {
     }
   }
 
-  /** One round; answers how many workflows are there for it. */
+  async #lookAndCleanUp(): Promise<number> {
+    try {
+      return await this.look();
+    } finally {
+      // Also while something cannot be started.
+      await this.#cleanUp();
+    }
+  }
+
+  /**
+   * One round; answers how many workflows are there for it.
+   *
+   * @throws Error when some of them could not be started: the others are.
+   */
   async look(): Promise<number> {
     const waiting = await dueDeliveries(this.#dependencies.pool, largestLook);
     const count = waiting.length;
+    const failures: unknown[] = [];
     const startOneAfterAnother = async () => {
       for (let due = waiting.shift(); due !== undefined; due = waiting.shift()) {
         if (this.#stopping.signal.aborted) return;
-        await this.#begin(due);
+        await this.#begin(due).catch((error: unknown) => failures.push(error));
       }
     };
-    const ends = await Promise.allSettled(Array.from({ length: atOnce }, startOneAfterAnother));
-    for (const end of ends) if (end.status === 'rejected') throw end.reason;
-    return count;
+    await Promise.all(Array.from({ length: atOnce }, startOneAfterAnother));
+    if (failures.length === 0) return count;
+    throw new Error(`${failures.length} of ${count} deliveries could not be handed over`, {
+      cause: failures[0],
+    });
   }
 
   async #begin({ deliveryId, generation, tenantId }: DueDelivery): Promise<void> {

@@ -22,8 +22,8 @@ const shutdownGraceMs = 3_000;
 const shutdownForceMs = 8_000;
 /** Sessions whose files are measured or removed at the same time, and a look at the log. */
 const storageSlots = 4;
-/** Messages to webhooks that are posted at the same time; each takes 10 s at most. */
-const webhookSlots = 40;
+/** Messages to webhooks that are posted at the same time, each for 10 s at most: many times what one subscriber may have under way (store/webhook-due.ts). */
+const webhookSlots = 400;
 
 export interface WorkersOptions {
   readonly connection: NativeConnection;
@@ -42,7 +42,7 @@ export interface WorkersOptions {
 
 /**
  * The workers of a process: one for workflows, records and runners, one for supervising alone, so that two thousand long watches never starve a launch
- * (architecture.md 4.2), one with few slots for measuring and removing files (docs/adr/0017), and one for posting to webhooks (docs/adr/0023), for the same
+ * (architecture.md 4.2), one with few slots for measuring and removing files (docs/adr/0017), and one for posting to webhooks (docs/adr/0022), for the same
  * reason.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {

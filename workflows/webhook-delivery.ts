@@ -3,7 +3,7 @@ import { webhookPosts, webhookRecords } from './activity-proxies.js';
 import type { WebhookDeliveryInput } from './messages.js';
 
 /**
- * Delivers one message to one webhook: tries by Temporal's retries, and in the end `delivered` or `dead` (docs/adr/0023). What is sent where is read
+ * Delivers one message to one webhook: tries by Temporal's retries, and in the end `delivered` or `dead` (docs/adr/0022). What is sent where is read
  * from Postgres at each try, so that nothing of it is in the history.
  */
 export async function webhookDeliveryWorkflow(input: WebhookDeliveryInput): Promise<{ state: string }> {

@@ -7,6 +7,7 @@ import { operationOf, parameters } from './operations.js';
 import { createResponses, headers } from './responses.js';
 import { schemaRules } from './schema-rules.js';
 import { securitySchemes } from './security.js';
+import { webhooksOf } from './webhooks.js';
 
 const description = `AgentRun runs turns of coding agents durably.
 
@@ -51,6 +52,7 @@ export function openApiDocument(publicUrl: string | undefined): oas31.OpenAPIObj
       externalDocs: { url: `.${errorDocsPath}`, description: 'Failure kinds, and what to do about each' },
       tags: [...tags],
       paths: pathsOf(routes),
+      webhooks: webhooksOf(),
       components: {
         parameters,
         headers,

@@ -2,7 +2,6 @@ import { runCursorSchema, type SessionCursor, sessionCursorSchema } from '../../
 import { type FeedEdges, readFeedEdges } from '../../store/feed.js';
 import {
   compareFeedPositions,
-  encodeFeedCursor,
   type FeedPosition,
   feedCursorSchema,
   feedStart,
@@ -10,6 +9,7 @@ import {
 import { readLogState } from '../../store/log-reads.js';
 import { readSessionHead, type SessionHead } from '../../store/session-turns.js';
 import type { ApiDeps } from '../deps.js';
+import { callerKey } from '../rate-limit.js';
 import { implementStream, type Route } from '../route.js';
 import { BoundedReads } from '../streams/bounded-reads.js';
 import { cursorAhead, type StreamStart, streamStart } from '../streams/cursors.js';
@@ -35,33 +35,43 @@ export function streamRoutes(deps: ApiDeps): Route[] {
     sessions: new SessionTails(deps),
   };
   const feed = new FeedTail(deps);
+  // Apart from the reads of streams that are open: whoever comes back waits for none of their pages.
+  const first = new BoundedReads(logger);
   return [
     implementStream('streamRun', async ({ params: { runId }, query, caller, raw }) => {
       const asked = streamStart(runCursorSchema, raw, query);
-      const { lastSeq: storedSeq } = await readLogState(pool, runId, tenantOf(caller));
-      const cursor = runCursor(asked, storedSeq);
+      const whose = callerKey(caller);
       return {
         cappedBy: `run/${runId}`,
-        open: () => new RunSource(shared, runId, { cursor, storedSeq }),
+        open: async () => {
+          const { lastSeq } = await first.once(() => readLogState(pool, runId, tenantOf(caller)), whose);
+          const cursor = runCursor(asked, lastSeq);
+          return new RunSource(shared, { runId, cursor, whose, storedSeq: lastSeq });
+        },
       };
     }),
     implementStream('streamFeed', async ({ query, caller, raw }) => {
       const asked = streamStart(feedCursorSchema, raw, query);
-      const edges = await readFeedEdges(pool);
-      const after = feedCursor(asked, edges);
       return {
         cappedBy: null,
-        open: () => new FeedSource(feed, { after, end: edges.end, tenantId: tenantOf(caller) }),
+        open: async () => {
+          const edges = await first.once(() => readFeedEdges(pool), callerKey(caller));
+          const after = feedCursor(asked, edges);
+          return new FeedSource(feed, { after, end: edges.end, tenantId: tenantOf(caller) });
+        },
       };
     }),
     implementStream('streamSession', async ({ params: { sessionId }, query, caller, raw }) => {
       const asked = streamStart(sessionCursorSchema, raw, query);
       const turn = 'cursor' in asked ? asked.cursor.turn : 0;
-      const head = await readSessionHead(pool, sessionId, { turn, tenantId: tenantOf(caller) });
-      const start = sessionStart(asked, head);
+      const whose = callerKey(caller);
       return {
         cappedBy: `session/${sessionId}`,
-        open: () => new SessionSource(shared, head, start),
+        open: async () => {
+          const scope = { turn, tenantId: tenantOf(caller) };
+          const head = await first.once(() => readSessionHead(pool, sessionId, scope), whose);
+          return new SessionSource(shared, head, { ...sessionStart(asked, head), whose });
+        },
       };
     }),
   ];
@@ -77,12 +87,15 @@ function runCursor(asked: StreamStart<number>, lastSeq: number): number {
 /** @throws AgentRunError `cursor-ahead`. */
 function feedCursor(asked: StreamStart<FeedPosition>, { end, horizon }: FeedEdges): FeedPosition {
   if ('start' in asked) return asked.start === 'latest' ? end : feedStart;
-  if (compareFeedPositions(asked.cursor, horizon) > 0) throw cursorAhead(encodeFeedCursor(end));
+  if (compareFeedPositions(asked.cursor, horizon) > 0) throw cursorAhead();
   return asked.cursor;
 }
 
 /** @throws AgentRunError `cursor-ahead`. */
-function sessionStart(asked: StreamStart<SessionCursor>, { last, asked: turn }: SessionHead): SessionStart {
+function sessionStart(
+  asked: StreamStart<SessionCursor>,
+  { last, asked: turn }: SessionHead,
+): Omit<SessionStart, 'whose'> {
   const first = { turn: 0, seq: 0 };
   const stored = last === null ? first : { turn: last.turn, seq: last.lastSeq };
   if ('start' in asked) {

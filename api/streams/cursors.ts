@@ -24,8 +24,9 @@ export function streamStart<Schema extends z.ZodType>(
   return { start: start ?? 'first' };
 }
 
-export const cursorAhead = (last: string | number) =>
+/** @param last the id of the last event, where a person can read it. */
+export const cursorAhead = (last?: string | number) =>
   new AgentRunError(
     'cursor-ahead',
-    `the cursor is beyond ${last}, the last event of this stream; read it anew without a cursor`,
+    `the cursor is beyond the last event of this stream${last === undefined ? '' : ` (${last})`}: it is of another stream or another installation, or mistyped; without a cursor the stream begins with its first event`,
   );

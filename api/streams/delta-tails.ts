@@ -9,6 +9,8 @@ import { frame } from './stream-source.js';
 
 /** Items of one run that are live at once; more come only of messages that were broken off. */
 const maxItems = 8;
+/** What one look reads: of all runs, and of one. */
+const lookBytes = { ofAll: 2 * 1_048_576, ofOne: 262_144 } as const;
 /** Text that has not grown for so long will not. */
 const forgottenMs = 60_000;
 /** `attempt_started` as it stands at the beginning of an event's JSON. */
@@ -62,7 +64,8 @@ export class LiveTexts {
     this.#meanwhile = undefined;
     let changed = false;
     for (const piece of pieces) {
-      this.#deltaId = Math.max(this.#deltaId, piece.deltaId);
+      // In order, and lower than before when Postgres counts anew.
+      this.#deltaId = piece.deltaId;
       if (piece.over || meanwhile.some((event) => endsText(event, piece))) continue;
       this.#grow(piece);
       changed = true;
@@ -126,7 +129,7 @@ export class DeltaTails {
       listener: parts.listener,
       channel: 'agentrun_delta',
       logger: parts.logger,
-      look: (runIds) => this.#look(runIds),
+      look: (runIds, share) => this.#look(runIds, share),
     });
   }
 
@@ -147,20 +150,22 @@ export class DeltaTails {
     };
   }
 
-  async #look(runIds: readonly string[]): Promise<readonly string[]> {
+  async #look(runIds: readonly string[], share: number): Promise<readonly string[]> {
     const asked = runIds.flatMap((runId) => {
       const followed = this.#followed.get(runId);
       return followed === undefined ? [] : [{ runId, ...followed }];
     });
     if (asked.length === 0) return [];
     for (const { texts } of asked) texts.asking();
-    const pieces = await readDeltas(
+    const bytesOfEach = share * Math.min(lookBytes.ofOne, lookBytes.ofAll / asked.length);
+    const { pieces, unfinished } = await readDeltas(
       this.#pool,
       asked.map(({ runId, texts }) => ({ runId, after: texts.deltaId })),
+      Math.ceil(bytesOfEach),
     );
     const byRun = new Map(asked.map(({ runId }): [string, StoredDelta[]] => [runId, []]));
     for (const piece of pieces) byRun.get(piece.runId)?.push(piece);
     for (const { runId, texts, onNews } of asked) if (texts.take(byRun.get(runId) ?? [])) onNews();
-    return [];
+    return unfinished;
   }
 }

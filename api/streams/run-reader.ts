@@ -3,6 +3,7 @@ import type { Pool } from '../../store/pool.js';
 import type { BoundedReads } from './bounded-reads.js';
 import type { SeenText } from './delta-tails.js';
 import { framesOf, type Place, pieceOf } from './log-frames.js';
+import { ReadSize } from './read-size.js';
 import type { RunEnd, RunTail } from './run-tail.js';
 import type { RunTails } from './run-tails.js';
 
@@ -16,6 +17,14 @@ export interface LogReaders {
   readonly tails: RunTails;
 }
 
+/** Which log is read, and for whom. */
+export interface LogStart {
+  readonly runId: string;
+  readonly cursor: number;
+  /** The caller; pages are read in turn with those of others. */
+  readonly whose: string;
+}
+
 /**
  * Reads the log of one run in order, each event once: pages from Postgres while it is behind, then the tail that all readers of the run share. One that
  * falls behind the tail reads pages again.
@@ -23,15 +32,19 @@ export interface LogReaders {
 export class RunReader {
   readonly #shared: LogReaders;
   readonly #runId: string;
+  readonly #whose: string;
   readonly #place: Place;
+  /** A page that fails may have been too large. */
+  readonly #size = new ReadSize();
   #cursor: number;
   #tail: RunTail | null;
   #end: RunEnd | undefined;
   readonly #seen: SeenText = new Map();
 
-  constructor(shared: LogReaders, runId: string, cursor: number, place: Place) {
+  constructor(shared: LogReaders, { runId, cursor, whose }: LogStart, place: Place) {
     this.#shared = shared;
     this.#runId = runId;
+    this.#whose = whose;
     this.#place = place;
     this.#cursor = cursor;
     // Whoever comes back in time reads on where it was, without Postgres.
@@ -75,7 +88,7 @@ export class RunReader {
   }
 
   async #page(signal: AbortSignal): Promise<Buffer> {
-    const read = await this.#shared.reads.read(() => this.#readPage(), signal);
+    const read = await this.#shared.reads.read(() => this.#readPage(), signal, this.#whose);
     if (read === undefined) {
       this.#end = { kind: 'deleted' };
       return nothing;
@@ -92,7 +105,9 @@ export class RunReader {
 
   async #readPage(): Promise<LogRead | undefined> {
     const cursor = { runId: this.#runId, afterSeq: this.#cursor };
-    return (await readLogs(this.#shared.pool, [cursor], pageLimits)).get(this.#runId);
+    const limits = { events: this.#size.of(pageLimits.events), bytes: this.#size.of(pageLimits.bytes) };
+    const found = await this.#size.measured(() => readLogs(this.#shared.pool, [cursor], limits));
+    return found.get(this.#runId);
   }
 
   close(): void {

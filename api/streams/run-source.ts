@@ -1,5 +1,5 @@
 import { placeInRun } from './log-frames.js';
-import { type LogReaders, RunReader } from './run-reader.js';
+import { type LogReaders, type LogStart, RunReader } from './run-reader.js';
 import type { RunEnd } from './run-tail.js';
 import { frame, type StreamSource, type StreamStep } from './stream-source.js';
 
@@ -9,13 +9,9 @@ export class RunSource implements StreamSource {
   readonly #storedSeq: number;
   #isCaughtUp = false;
 
-  /** @param start the reader's cursor, and the last event that was stored when it came. */
-  constructor(
-    shared: LogReaders,
-    runId: string,
-    start: { readonly cursor: number; readonly storedSeq: number },
-  ) {
-    this.#reader = new RunReader(shared, runId, start.cursor, placeInRun);
+  /** @param start with the last event that was stored when the reader came. */
+  constructor(shared: LogReaders, start: LogStart & { readonly storedSeq: number }) {
+    this.#reader = new RunReader(shared, start, placeInRun);
     this.#storedSeq = start.storedSeq;
   }
 

@@ -1,6 +1,7 @@
 import type { LogRead, LogState } from '../../store/log-reads.js';
 import type { LiveTexts } from './delta-tails.js';
 import { framesOf, type LogPiece, type Place, pieceOf, placeInRun } from './log-frames.js';
+import { News } from './news.js';
 
 /** What the ring of one run holds at most; one piece is always kept. */
 const ringLimits = { items: 300, jsonLength: 256 * 1_024 } as const;
@@ -26,7 +27,7 @@ export class RunTail {
   #head: number;
   #floor: number;
   #end: RunEnd | undefined;
-  readonly #waiting = new Set<() => void>();
+  readonly #news = new News();
 
   /**
    * @param from the seq after which it begins.
@@ -70,7 +71,7 @@ export class RunTail {
   }
 
   wakeReaders(): void {
-    for (const wake of this.#waiting) wake();
+    this.#news.tell();
   }
 
   #keep(piece: LogPiece): void {
@@ -105,15 +106,6 @@ export class RunTail {
 
   /** Resolves at the next news, or when `signal` is aborted. */
   async changed(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        this.#waiting.delete(done);
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      this.#waiting.add(done);
-      signal.addEventListener('abort', done, { once: true });
-    });
+    await this.#news.next(signal);
   }
 }

@@ -1,6 +1,6 @@
 import type { Logger } from '../../infra/telemetry/logger.js';
 import type { Listener } from '../../store/listener.js';
-import { readLogs } from '../../store/log-reads.js';
+import { type LogReadLimits, readLogs } from '../../store/log-reads.js';
 import type { Pool } from '../../store/pool.js';
 import { BatchedLooks } from './batched-looks.js';
 import type { DeltaTails } from './delta-tails.js';
@@ -34,7 +34,7 @@ export class RunTails {
       listener,
       channel: 'agentrun_run',
       logger,
-      look: (runIds) => this.#look(pool, runIds),
+      look: (runIds, share) => this.#look(pool, runIds, partOf(share)),
     });
   }
 
@@ -69,7 +69,7 @@ export class RunTails {
     followed.live.close();
   }
 
-  async #look(pool: Pool, runIds: readonly string[]): Promise<readonly string[]> {
+  async #look(pool: Pool, runIds: readonly string[], limits: LogReadLimits): Promise<readonly string[]> {
     // Those of now: a tail that is made while Postgres answers begins elsewhere.
     const asked = runIds.flatMap((runId) => {
       const followed = this.#tails.get(runId);
@@ -77,7 +77,7 @@ export class RunTails {
       return [{ ...followed, runId, afterSeq: followed.tail.head }];
     });
     if (asked.length === 0) return [];
-    const found = await readLogs(pool, asked, tailLimits);
+    const found = await readLogs(pool, asked, limits);
     for (const { runId, tail, live } of asked) {
       // Before any reader goes on: text of an item whose event follows now is not sent any more.
       live.texts.passed(found.get(runId)?.events ?? []);
@@ -90,3 +90,8 @@ export class RunTails {
 
 const hasMore = (read: { upTo: number; lastSeq: number } | undefined): boolean =>
   read !== undefined && read.upTo < read.lastSeq;
+
+const partOf = (share: number): LogReadLimits => ({
+  events: Math.max(1, Math.floor(tailLimits.events * share)),
+  bytes: Math.max(1, Math.floor(tailLimits.bytes * share)),
+});

@@ -2,7 +2,7 @@ import type { Response } from 'express';
 import type { ApiDeps } from '../deps.js';
 import { StreamCaps } from './stream-caps.js';
 import { type ServedStream, StreamConnection } from './stream-connection.js';
-import type { StreamAnswer } from './stream-source.js';
+import type { StreamAnswer, StreamSource } from './stream-source.js';
 
 /** The headers of a stream (decisions.md, "Stream frames"). Nobody may keep, change or hold back what follows them. */
 function writeStreamHead(response: Response): void {
@@ -10,6 +10,8 @@ function writeStreamHead(response: Response): void {
   response.setHeader('content-type', 'text/event-stream; charset=utf-8');
   response.setHeader('cache-control', 'no-cache, no-transform');
   response.setHeader('x-accel-buffering', 'no');
+  // Whoever is told to come back must not come back to this process only because the connection is still there.
+  response.setHeader('connection', 'close');
   response.flushHeaders();
 }
 
@@ -27,29 +29,30 @@ export class StreamServer {
    * Serves a stream until it ends, its client leaves, or it is rotated: frames as the socket takes them, keepalives, and with each of those another look
    * at the token. Resolves when the answer is over.
    *
-   * @throws AgentRunError `unavailable`, `rate-limited` before anything is written; never afterwards.
+   * @throws AgentRunError `unavailable`, `rate-limited`, and as {@link StreamAnswer.open}, before anything is written; never afterwards.
    */
   async serve(stream: ServedStream, answer: StreamAnswer): Promise<void> {
     const { request, response, caller } = stream;
     if (request.method === 'HEAD') {
+      (await answer.open()).close();
       writeStreamHead(response);
       response.end();
       return;
     }
     const release = this.#caps.open(caller, answer.cappedBy);
     try {
+      const source = await answer.open();
       writeStreamHead(response);
-      await serveStream(this.#deps, stream, answer);
+      await serveStream(this.#deps, stream, source);
     } finally {
       release();
     }
   }
 }
 
-async function serveStream(deps: ApiDeps, stream: ServedStream, answer: StreamAnswer): Promise<void> {
+async function serveStream(deps: ApiDeps, stream: ServedStream, source: StreamSource): Promise<void> {
   const connection = new StreamConnection(deps, stream);
   const closed = deps.metrics.streams.opened(stream.operationId);
-  const source = answer.open();
   try {
     while (!connection.signal.aborted) {
       const step = await source.next(connection.signal);

@@ -18,6 +18,8 @@ export interface SessionStart {
   readonly runId: string | null;
   /** The last event that was stored when the reader came. */
   readonly stored: SessionCursor;
+  /** The caller; it reads in turn with others. */
+  readonly whose: string;
 }
 
 /** The stream of a session: the logs of its turns one after another, and the wait for the next. */
@@ -25,18 +27,20 @@ export class SessionSource implements StreamSource {
   readonly #shared: SessionReaders;
   readonly #session: SessionGeneration;
   readonly #stored: SessionCursor;
+  readonly #whose: string;
   #cursor: SessionCursor;
   /** Null between two turns. */
   #reader: RunReader | null = null;
   #tail: SessionTail | null = null;
   #isCaughtUp = false;
 
-  constructor(shared: SessionReaders, session: SessionGeneration, { cursor, runId, stored }: SessionStart) {
+  constructor(shared: SessionReaders, session: SessionGeneration, start: SessionStart) {
     this.#shared = shared;
     this.#session = session;
-    this.#stored = stored;
-    this.#cursor = cursor;
-    if (runId !== null) this.#reader = new RunReader(shared, runId, cursor.seq, placeInTurn(cursor.turn));
+    this.#stored = start.stored;
+    this.#whose = start.whose;
+    this.#cursor = start.cursor;
+    if (start.runId !== null) this.#reader = this.#readerOf(start.runId);
   }
 
   async next(signal: AbortSignal): Promise<StreamStep> {
@@ -67,12 +71,13 @@ export class SessionSource implements StreamSource {
     const after = await this.#shared.reads.read(
       () => readAfterTurn(this.#shared.pool, this.#session, this.#cursor.turn),
       signal,
+      this.#whose,
     );
     if (after === undefined) return this.#ended('deleted');
     if (after.next !== null) {
       const { turn, runId } = after.next;
       this.#cursor = { turn, seq: 0 };
-      this.#reader = new RunReader(this.#shared, runId, 0, placeInTurn(turn));
+      this.#reader = this.#readerOf(runId);
     } else if (after.isArchived) {
       return this.#ended('archived');
     } else if (seen === undefined) {
@@ -81,6 +86,12 @@ export class SessionSource implements StreamSource {
       await this.#tail?.changedSince(seen, signal);
     }
     return nothing;
+  }
+
+  /** Of the turn that the cursor is in. */
+  #readerOf(runId: string): RunReader {
+    const { turn, seq } = this.#cursor;
+    return new RunReader(this.#shared, { runId, cursor: seq, whose: this.#whose }, placeInTurn(turn));
   }
 
   #ended(status: 'archived' | 'deleted'): StreamStep {

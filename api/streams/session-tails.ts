@@ -4,12 +4,13 @@ import type { Listener } from '../../store/listener.js';
 import type { Pool } from '../../store/pool.js';
 import { readSessionStates, type SessionState } from '../../store/session-turns.js';
 import { BatchedLooks } from './batched-looks.js';
+import { News } from './news.js';
 
 /** News of one session, shared by all who wait for its next turn in this process. */
 export class SessionTail {
   #state: SessionState | 'unknown' | undefined = 'unknown';
   #version = 0;
-  readonly #waiting = new Set<() => void>();
+  readonly #news = new News();
 
   /** Counts the changes that were seen. */
   get version(): number {
@@ -21,21 +22,12 @@ export class SessionTail {
     if (isDeepStrictEqual(state, this.#state)) return;
     this.#state = state;
     this.#version += 1;
-    for (const wake of this.#waiting) wake();
+    this.#news.tell();
   }
 
   /** Resolves when there is a change that was not seen at `version`, or when `signal` is aborted. */
   async changedSince(version: number, signal: AbortSignal): Promise<void> {
-    if (signal.aborted || this.#version !== version) return;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        this.#waiting.delete(done);
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      this.#waiting.add(done);
-      signal.addEventListener('abort', done, { once: true });
-    });
+    if (this.#version === version) await this.#news.next(signal);
   }
 }
 

@@ -1,13 +1,14 @@
 import { AgentRunError } from '../../contract/errors.js';
 import type { Caller } from '../auth.js';
 import { callerKey } from '../rate-limit.js';
+import { tenantOf } from '../tenancy.js';
 import type { StreamLimits } from './stream-source.js';
 
-type CapLimits = Pick<StreamLimits, 'perProcess' | 'perRun' | 'perToken'>;
+type CapLimits = Pick<StreamLimits, 'perProcess' | 'perRun' | 'perToken' | 'perTenant'>;
 
 const retryAfterSeconds = 5;
 
-/** How many streams are open in this process: in all, per token, and per run or session (decisions.md, "Stream frames"). */
+/** How many streams are open in this process: in all, per token, per tenant, and per run or session (decisions.md, "Stream frames"). */
 export class StreamCaps {
   readonly #limits: CapLimits;
   readonly #open = new Map<string, number>();
@@ -21,18 +22,43 @@ export class StreamCaps {
    * Counts a stream until the answer of this is called.
    *
    * @param cappedBy what the cap per run counts by; null: nothing.
-   * @throws AgentRunError `unavailable` when this process has too many, `rate-limited` when the token or the run has.
+   * @throws AgentRunError `unavailable` when this process has too many, `rate-limited` when the token, its tenant or the run has.
    */
   open(caller: Caller, cappedBy: string | null): () => void {
-    const { perProcess, perToken, perRun } = this.#limits;
-    const token = `token ${callerKey(caller)}`;
+    const { perProcess, perToken, perTenant, perRun } = this.#limits;
     if (this.#all >= perProcess)
-      throw new AgentRunError('unavailable', 'this process serves as many streams as it may', {
-        retryAfterSeconds,
-      });
-    this.#refuseFrom(token, perToken, 'of this token');
-    if (cappedBy !== null) this.#refuseFrom(cappedBy, perRun, `of ${cappedBy}`);
-    const keys = cappedBy === null ? [token] : [token, cappedBy];
+      throw new AgentRunError(
+        'unavailable',
+        'this process serves as many streams as AGENTRUN_STREAMS_PER_PROCESS says',
+        {
+          retryAfterSeconds,
+        },
+      );
+    const tenantId = tenantOf(caller);
+    const counted = [
+      {
+        key: `token ${callerKey(caller)}`,
+        limit: perToken,
+        whose: 'of this token',
+        setting: 'AGENTRUN_STREAMS_PER_TOKEN',
+      },
+      ...(tenantId === undefined
+        ? []
+        : [
+            {
+              key: `tenant ${tenantId}`,
+              limit: perTenant,
+              whose: 'of this tenant',
+              setting: 'AGENTRUN_STREAMS_PER_TENANT',
+            },
+          ]),
+      ...(cappedBy === null
+        ? []
+        : [{ key: cappedBy, limit: perRun, whose: `of ${cappedBy}`, setting: 'AGENTRUN_STREAMS_PER_RUN' }]),
+    ];
+    for (const { key, limit, whose, setting } of counted)
+      this.#refuseFrom(key, limit, `${whose} are open already (${setting})`);
+    const keys = counted.map(({ key }) => key);
     this.#all += 1;
     for (const key of keys) this.#open.set(key, (this.#open.get(key) ?? 0) + 1);
     return () => {
@@ -45,9 +71,9 @@ export class StreamCaps {
     };
   }
 
-  #refuseFrom(key: string, limit: number, whose: string): void {
+  #refuseFrom(key: string, limit: number, what: string): void {
     if ((this.#open.get(key) ?? 0) < limit) return;
-    throw new AgentRunError('rate-limited', `${limit} streams ${whose} are open already`, {
+    throw new AgentRunError('rate-limited', `${limit} streams ${what}`, {
       retryAfterSeconds,
     });
   }

@@ -11,6 +11,8 @@ import { frame, rotated, type StreamLimits } from './stream-source.js';
 
 /** What is left of an answer when its stream is over must be gone within this time, in milliseconds; shorter than the drain of a process that stops. */
 const closeMs = 2_000;
+/** So much is handed to the socket at once of a step that is larger: a socket says nothing of what it has taken of a piece before it has all of it. */
+const sliceBytes = 64 * 1_024;
 const keepalive = frame({ name: 'keepalive' }, {});
 
 /** One request for a stream, admitted. */
@@ -33,6 +35,8 @@ export class StreamConnection {
   #end: StreamEnd = 'end';
   #lastFrame = '';
   #isChecking = false;
+  /** Part of a step has been written: nothing else may be written now. */
+  #isMidway = false;
 
   constructor(deps: ApiDeps, stream: ServedStream) {
     this.#deps = deps;
@@ -61,12 +65,25 @@ export class StreamConnection {
 
   /** Sends whole frames; resolves when less waits in the socket than may. A reader that takes nothing is cut off. */
   async write(bytes: Uint8Array): Promise<void> {
-    if (this.#response.destroyed) return;
-    this.#response.write(bytes);
-    this.#deps.metrics.streams.sent(this.#stream.operationId, bytes.length);
-    while (this.#isFull() && !this.signal.aborted) {
+    this.#isMidway = true;
+    for (let from = 0; from < bytes.length && !this.#response.destroyed; ) {
+      // Whatever ends the stream, its last frame comes behind whole ones.
+      const to = this.signal.aborted ? bytes.length : Math.min(from + sliceBytes, bytes.length);
+      this.#response.write(bytes.subarray(from, to));
+      this.#deps.metrics.streams.sent(this.#stream.operationId, to - from);
+      from = to;
+      if (from < bytes.length) await this.#taken(() => this.#response.writableNeedDrain);
+    }
+    this.#isMidway = false;
+    await this.#taken(() => this.#isFull());
+  }
+
+  /** Until the socket has taken enough; a reader of which it takes nothing for too long is cut off. */
+  async #taken(isTooMuch: () => boolean): Promise<void> {
+    while (isTooMuch() && !this.signal.aborted) {
+      const before = this.#response.writableLength;
       const isDrained = await this.#drained();
-      if (!isDrained && !this.signal.aborted) this.#rotate('slow');
+      if (!isDrained && !this.signal.aborted && this.#response.writableLength >= before) this.#rotate('slow');
     }
   }
 
@@ -138,7 +155,7 @@ export class StreamConnection {
 
   async #beat(): Promise<void> {
     if (this.signal.aborted || this.#isChecking) return;
-    if (!this.#isFull()) this.#response.write(keepalive);
+    if (!this.#isMidway && !this.#isFull()) this.#response.write(keepalive);
     this.#isChecking = true;
     try {
       const refusal = await this.#refusal();

@@ -19,11 +19,16 @@ export interface StreamSource {
   close(): void;
 }
 
-/** What a stream route answers: refusals (400, 404, 409) are thrown before this is made. */
+/** What a stream route answers; of what was asked only the form has been looked at when this is made. */
 export interface StreamAnswer {
   /** What the cap per run counts by: `run/<id>`, `session/<id>`; null: nothing. */
   readonly cappedBy: string | null;
-  open(): StreamSource;
+  /**
+   * Called once the stream is counted, so that one refused for its caps reads nothing.
+   *
+   * @throws AgentRunError `not-found`, `cursor-ahead`.
+   */
+  open(): Promise<StreamSource>;
 }
 
 /** How many connections there may be, how long they live and how much may wait for one (decisions.md, "Stream frames"). */
@@ -31,6 +36,7 @@ export interface StreamLimits {
   readonly perProcess: number;
   readonly perRun: number;
   readonly perToken: number;
+  readonly perTenant: number;
   /** A connection is rotated at this age, in milliseconds, up to a tenth earlier so that not all come back at once. */
   readonly maxAgeMs: number;
   readonly keepaliveMs: number;

@@ -1,16 +1,21 @@
 import { styleText } from 'node:util';
 import type { Command } from 'commander';
-import { errorText } from '../../client/index.js';
+import { ConnectionError } from '../../client/index.js';
+import type { EventType } from '../../contract/events.js';
 import { routes } from '../../contract/routes/index.js';
 import type { FeedEvent } from '../../contract/streams.js';
 import { findApi } from '../api-access.js';
 import { commandHead, eventLines, marker } from '../event-lines.js';
 import { exitCodes } from '../exit-codes.js';
+import { UsageError } from '../explain-error.js';
 import { createOutput, type Output } from '../output.js';
 import { untilStopped } from '../stop-signals.js';
 import { oneLine } from '../terminal-text.js';
+import { tellWaiting } from '../waiting-remarks.js';
 import type { Run } from './run-command.js';
 
+/** Of a command that has ended; its beginning has shown all of it. */
+const longestName = 40;
 const feedOptions = { 'Last-Event-ID': '--after' };
 
 interface FeedOptions {
@@ -22,7 +27,9 @@ interface FeedOptions {
 export function addFeedCommand(program: Command, run: Run): void {
   program
     .command('feed')
-    .description('follow every event of the installation, or of the tenant of the token, until Ctrl-C')
+    .description(
+      'follow what happens in the installation, or in the tenant of the token, until Ctrl-C; --json has every event',
+    )
     .option('--after <cursor>', 'go on after this event: its id, as --json shows it')
     .option('--latest', 'only what happens from now on; default: everything that is stored, first')
     .action((options: FeedOptions, command: Command) =>
@@ -33,47 +40,83 @@ export function addFeedCommand(program: Command, run: Run): void {
 }
 
 async function follow({ after, latest }: FeedOptions, output: Output): Promise<number> {
+  if (after !== undefined && latest === true) throw new UsageError('--after, --latest: give one of them');
   const { client } = findApi();
-  let waiting = false;
+  const told = tellWaiting(output);
+  const stop = new AbortController();
+  let reached = false;
+  let unreachable: ConnectionError | undefined;
+  let live = false;
   await untilStopped(async (signal) => {
     const frames = client.stream(
       routes.streamFeed,
       { after, ...(latest === true ? { start: 'latest' } : {}) },
       {
-        signal,
+        signal: AbortSignal.any([signal, stop.signal]),
         budget: 'unlimited',
         onState: (state) => {
-          if (state.kind === 'connected' && waiting) output.remark('the API is back');
-          if (state.kind === 'waiting' && !waiting)
-            output.remark(`the API does not answer (${errorText(state.error)}); waiting`);
-          waiting = state.kind === 'waiting';
+          // Only what was there once is waited for: an address may be wrong.
+          if (!reached && state.kind === 'waiting' && state.error instanceof ConnectionError) {
+            unreachable = state.error;
+            stop.abort();
+            return;
+          }
+          reached = true;
+          told(state);
         },
       },
     );
     for await (const frame of frames) {
       output.data(frame);
-      if (frame.frame === 'event') output.line(feedLine(frame.data));
+      if (frame.frame === 'event') output.line(...feedLine(frame.data));
+      if (frame.frame === 'caught-up' && !live) {
+        live = true;
+        output.remark('what comes now happens now');
+      }
       if (frame.frame === 'gap')
         output.line(marker(`older events are not kept any more (${frame.data.reason})`));
     }
   });
+  if (unreachable !== undefined) throw unreachable;
   return exitCodes.ok;
 }
 
-/** When, where and what, in one line. */
-export function feedLine(event: FeedEvent): string {
+/** When, where and what, in one line; none for what only machines need. */
+export function feedLine(event: FeedEvent): string[] {
+  const what = whatText(event);
+  if (what === '') return [];
   const where = oneLine(`${event.tenantId}/${event.projectId} ${event.sessionId}`);
-  return `${styleText('gray', `${event.at} ${where}`)} ${whatLine(event)}`;
+  return [`${styleText('gray', `${event.at} ${where}`)} ${what}`];
 }
 
-function whatLine(event: FeedEvent): string {
+function whatText(event: FeedEvent): string {
   const { type, payload } = event;
-  // The end of a command says whose it is, not what it printed.
-  const lines = type === 'command_execution' ? commandHead(event) : eventLines(event);
-  const [first, ...more] = lines;
-  if (first === undefined)
-    return `${type}${typeof payload.phase === 'string' ? ` ${oneLine(payload.phase)}` : ''}`;
-  const ended = type === 'command_execution' && payload.status !== 'inProgress' ? ' ended' : '';
-  const exit = typeof payload.exitCode === 'number' ? `, exit code ${payload.exitCode}` : '';
-  return `${first.trimStart()}${more.length === 0 ? '' : ' …'}${ended === '' ? '' : `${ended}${exit}`}`;
+  if (type === 'command_execution') return commandText(event);
+  if (type === 'usage') {
+    const { totalTokens } = payload;
+    return typeof totalTokens === 'number' && totalTokens > 0
+      ? `usage ${totalTokens.toLocaleString('en')} tokens`
+      : '';
+  }
+  const [first, ...more] = eventLines(event);
+  if (first === undefined) return silent.has(type) ? '' : type;
+  return `${first.trimStart()}${more.length === 0 ? '' : ' …'}`;
+}
+
+/** Types whose events without a line say nothing that others do not say. */
+const silent: ReadonlySet<EventType> = new Set(['backend_status', 'reasoning', 'file_change']);
+
+/** The end of a command says whose it is and how it ended, not what it printed. */
+function commandText(event: FeedEvent): string {
+  const { status, exitCode, command } = event.payload;
+  const [first = '', ...more] = commandHead(event);
+  if (status === 'inProgress') return `${first}${more.length === 0 ? '' : ' …'}`;
+  const whole = typeof command === 'string' ? command : '';
+  const [short = ''] = whole.split('\n');
+  const name = short.length > longestName ? short.slice(0, longestName) : short;
+  const ended =
+    typeof exitCode === 'number'
+      ? `exit code ${exitCode}`
+      : oneLine(typeof status === 'string' ? status : 'somehow');
+  return `${styleText('yellow', `$ ${oneLine(name)}${name === whole ? '' : ' …'}`)} ended, ${ended}`;
 }

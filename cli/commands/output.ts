@@ -1,10 +1,13 @@
+import { stripVTControlCharacters } from 'node:util';
 import type { Command } from 'commander';
+import type { JsonObject, JsonValue } from '../../contract/json.js';
 import { routes } from '../../contract/routes/index.js';
 import { findApi } from '../api-access.js';
-import { marker } from '../event-lines.js';
+import { endLine, marker } from '../event-lines.js';
 import { exitCodes } from '../exit-codes.js';
 import { createOutput, type Output } from '../output.js';
 import { escapeText } from '../terminal-text.js';
+import { totalsOfRun } from '../turn-totals.js';
 import type { Run } from './run-command.js';
 
 const outputOptions = { sessionId: '<sessionId>', 'query.runId': '--run' };
@@ -27,7 +30,9 @@ export function addOutputCommand(program: Command, run: Run): void {
 }
 
 async function print(sessionId: string, run: string | undefined, output: Output): Promise<number> {
-  const { client } = findApi(output);
+  // Without remarks: who asks for what is there is told once that it cannot be read.
+  const { client } = findApi();
+  let error: JsonValue | undefined;
   for (let runId = run, afterSeq = 0; ; ) {
     const page = await client.call(routes.getSessionOutput, {
       params: { sessionId },
@@ -36,12 +41,26 @@ async function print(sessionId: string, run: string | undefined, output: Output)
     output.data(...page.items);
     if (page.gap != null)
       output.line(marker(`events ${page.gap.from} to ${page.gap.to} are not kept any more`));
-    output.line(...page.items.map((item) => escapeText(item.text)));
     const last = page.items.at(-1);
+    const totals =
+      last?.type === 'terminal_status' && !output.json ? await totalsOfRun(client, last.runId) : '';
+    const texts = page.items.map(({ type, payload, text }) => {
+      if (type === 'error') error = payload.message;
+      return type === 'terminal_status' ? endText(payload, error, totals) : escapeText(text);
+    });
+    output.line(...texts);
     if (last === undefined && afterSeq === 0) output.remark('there is nothing yet');
     if (last === undefined || !page.hasMore) return exitCodes.ok;
     // A turn that begins meanwhile is another one.
     runId = last.runId;
     afterSeq = last.seq;
   }
+}
+
+/** The end of the turn with what it took; an error that stands above is not repeated. */
+function endText(payload: JsonObject, error: JsonValue | undefined, totals: string): string {
+  const end = stripVTControlCharacters(
+    endLine(payload.message === error ? { ...payload, message: null } : payload),
+  );
+  return totals === '' ? end : `${end}, ${totals}`;
 }

@@ -9,7 +9,7 @@ import { createOutput, type Output } from '../output.js';
 import { workspaceFolder } from '../workspace-folder.js';
 import type { Run } from './run-command.js';
 import { addSessionLifeCommands } from './session-life.js';
-import { showSession } from './watch.js';
+import { cursorFile, showSession } from './watch.js';
 
 const createOptions = {
   sessionId: '--id',
@@ -140,5 +140,6 @@ async function send(sessionId: string, text: string, options: SendOptions, outpu
   );
   if (options.watch !== true) return exitCodes.ok;
   const from = { runId: answer.run.id, seq: 0 };
-  return showSession(access, { sessionId, from, follow: false }, output);
+  const file = cursorFile(access, sessionId);
+  return showSession(access, { sessionId, from, follow: false, file }, output);
 }

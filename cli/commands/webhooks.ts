@@ -82,8 +82,7 @@ export function addWebhookCommands(program: Command, run: Run): void {
           { retry: quickRetry, headers: { 'idempotency-key': randomUUID() } },
         );
         output.data(made);
-        output.line(made.id, made.secret);
-        output.remark('the second line is the secret of its signatures: it is not shown again');
+        output.line(`id      ${made.id}`, `secret  ${made.secret}  shown only now`);
       }),
     );
 

@@ -124,7 +124,12 @@ async function* framesOf<Frame extends StreamFrame>(
       );
     }
     for (const raw of arrived) {
-      const frame = read(leg, raw);
+      if (raw.data === undefined) {
+        budget.heardEvent();
+        if (raw.id !== undefined) cursor.moveTo(raw.id);
+        continue;
+      }
+      const frame = read(leg, raw, raw.data);
       if (frame === undefined) continue;
       const ending = take(frame, cursor, budget);
       if (ending === 'rotated') return { kind: 'rotated', ageMs: connection.ageMs };
@@ -151,7 +156,7 @@ function take(
       if (frame.data.seq !== '') cursor.moveTo(String(frame.data.seq));
       return 'delivered';
     case 'gap':
-      cursor.moveTo(String(frame.data.to));
+      cursor.moveOverGap(String(frame.data.to));
       return 'delivered';
     case 'delta':
       return 'delivered';
@@ -172,12 +177,16 @@ function isDelivered<Frame extends StreamFrame>(frame: Frame): frame is Delivere
 }
 
 /** A frame of a name that is known; later versions may have others. */
-function read<Frame extends StreamFrame>(leg: StreamLeg<Frame>, raw: SseFrame): Frame | undefined {
+function read<Frame extends StreamFrame>(
+  leg: StreamLeg<Frame>,
+  raw: SseFrame,
+  text: string,
+): Frame | undefined {
   const name = raw.name === undefined || raw.name === 'message' ? 'event' : raw.name;
   if (!Object.hasOwn(known, name)) return undefined;
   let data: unknown;
   try {
-    data = JSON.parse(raw.data);
+    data = JSON.parse(text);
   } catch {
     throw new ConnectionError('invalid-answer', `${leg.route}: the data of a frame is no JSON`);
   }

@@ -1,13 +1,16 @@
 import { createParser } from 'eventsource-parser';
 import { ConnectionError } from '../api-errors.js';
 
-/** One frame of server-sent events as it was sent. */
+/** One frame of server-sent events as it was sent. One without data is a place in the stream where nothing is, and has an id. */
 export interface SseFrame {
   /** `event:`; undefined for an ordinary one. */
   readonly name: string | undefined;
   readonly id: string | undefined;
-  readonly data: string;
+  readonly data: string | undefined;
 }
+
+/** The parser keeps an id to itself that comes without data; the server repeats it in a comment. */
+const placeComment = /^at ([\x21-\x7e]{1,2000})$/;
 
 /** Characters of one frame. An event is at most 1 MB of JSON. */
 const largestFrame = 4 * 1_048_576;
@@ -26,6 +29,10 @@ export class SseReader {
   constructor() {
     this.#parser = createParser({
       onEvent: ({ event, id, data }) => this.#frames.push({ name: event, id, data }),
+      onComment: (comment) => {
+        const id = placeComment.exec(comment)?.[1];
+        if (id !== undefined) this.#frames.push({ name: undefined, id, data: undefined });
+      },
       onError: (error) => {
         if (error.type === 'max-buffer-size-exceeded') this.#tooLarge = true;
       },

@@ -23,6 +23,11 @@ export class StreamCursor {
     this.#id = id;
     return true;
   }
+
+  /** Moves behind events that are not kept any more. Not to an opaque place: of the feed some may be left in between. */
+  moveOverGap(to: string): void {
+    if (numbersOf(to) !== undefined) this.moveTo(to);
+  }
 }
 
 function isAfter(id: string, cursor: string): boolean {

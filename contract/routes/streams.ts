@@ -1,6 +1,5 @@
 import { z } from 'zod';
 import { runIdSchema, sessionIdSchema } from '../ids.js';
-import { cursorQuery, queryOf } from '../queries.js';
 import { routeContract } from '../route-contract.js';
 import {
   feedFrameSchema,
@@ -11,8 +10,26 @@ import {
 
 const tag = 'streams';
 
-/** `Last-Event-ID` beats `after`, which beats `start` (decisions.md, "Stream frames"). */
-export const streamQuery = z.object({ after: cursorQuery, start: queryOf(streamStartSchema) });
+const none = (text: string | undefined) => (text === '' ? undefined : text);
+
+/**
+ * `Last-Event-ID` beats `after`, which beats `start` (decisions.md, "Stream frames"). Strict, other than the queries of the old manager: a cursor that is
+ * mistyped must not begin the stream anew. An empty parameter is none.
+ */
+export const streamQuery = z.strictObject({
+  after: z.string().max(2_000).optional().transform(none).meta({
+    description:
+      'The cursor: id of the last event that the reader has seen; the stream goes on behind it. The header `Last-Event-ID` beats it, and it beats `start`.',
+  }),
+  start: z
+    .enum(['', ...streamStartSchema.options])
+    .optional()
+    .transform((word) => (word === '' ? undefined : word))
+    .meta({
+      description:
+        '`latest`, the only value: begins with what comes from now on. Ignored when there is a cursor; without either the stream begins with the first event.',
+    }),
+});
 
 /** Server-sent events (decisions.md, "Stream frames"; requirements.md A.1.b). */
 export const streamRoutes = {

@@ -15,6 +15,11 @@ export const streamVariables = {
   AGENTRUN_STREAMS_PER_TOKEN: cap
     .default(100)
     .describe('Streams of one token in one API process; more are answered 429.'),
+  AGENTRUN_STREAMS_PER_TENANT: cap
+    .default(500)
+    .describe(
+      'Streams of all tokens that are bound to one tenant, in one API process; more are answered 429. Less than `AGENTRUN_STREAMS_PER_PROCESS`, so that one tenant leaves room for others.',
+    ),
   AGENTRUN_STREAM_MAX_AGE_MS: integerSetting({ min: 100, max: 86_400_000 })
     .default(3_600_000)
     .describe(
@@ -31,7 +36,7 @@ export const streamVariables = {
   AGENTRUN_STREAM_SLOW_MS: integerSetting({ min: 100, max: 600_000 })
     .default(30_000)
     .describe(
-      'A reader that does not take those bytes within this time, in milliseconds, is cut off; it comes back with its cursor.',
+      'A reader that takes nothing of those bytes within this time, in milliseconds, is cut off; it comes back with its cursor.',
     ),
 };
 const schema = z.object(streamVariables);
@@ -41,6 +46,7 @@ export interface StreamSettings {
   readonly perProcess: number;
   readonly perRun: number;
   readonly perToken: number;
+  readonly perTenant: number;
   readonly maxAgeMs: number;
   readonly keepaliveMs: number;
   readonly bufferBytes: number;
@@ -53,6 +59,7 @@ export function streamSettings(read: z.output<typeof schema>): StreamSettings {
     perProcess: read.AGENTRUN_STREAMS_PER_PROCESS,
     perRun: read.AGENTRUN_STREAMS_PER_RUN,
     perToken: read.AGENTRUN_STREAMS_PER_TOKEN,
+    perTenant: read.AGENTRUN_STREAMS_PER_TENANT,
     maxAgeMs: read.AGENTRUN_STREAM_MAX_AGE_MS,
     keepaliveMs: read.AGENTRUN_STREAM_KEEPALIVE_MS,
     bufferBytes: read.AGENTRUN_STREAM_BUFFER_BYTES,

@@ -23,7 +23,7 @@ export const webhookVariables = {
     })
     .optional()
     .describe(
-      'Hosts, or host:port, divided by commas, that webhooks reach although they are private, and without TLS: for development. Not set: none.',
+      'Hosts, or host:port, divided by commas, that webhooks of all tenants reach although they are private, and without TLS: for development. Without a port: 443 (https) and 80 (http). Not set: none.',
     ),
 };
 const schema = z.object(webhookVariables);
@@ -32,7 +32,7 @@ const schema = z.object(webhookVariables);
 export interface WebhookSettings {
   /** Undefined: there are no webhooks. */
   readonly keyFile: string | undefined;
-  /** `host` or `host:port`, in lower case. */
+  /** `host` (ports 443 and 80) or `host:port`, in lower case. */
   readonly allowedHosts: readonly string[];
 }
 

@@ -31,28 +31,22 @@ export function eventsIn(text: string): SpilledEvent[] {
 /** Before the first mark. */
 export const noMark: SpillMark = { accepted: 0, shift: 0 };
 
-/** The mark that holds at the end of a segment, given the one that held at its beginning. */
-export function markAfter(text: string, before: SpillMark): SpillMark {
-  let last = before;
-  for (const line of text.split('\n')) {
-    const mark = line.startsWith(markStart) ? markSchema.safeParse(parseJson(line)).data : undefined;
-    if (mark !== undefined && mark.accepted >= last.accepted) last = mark;
-  }
-  return last;
+/** The mark that holds behind a line, given the one that held before it. */
+export function markAfter(line: string, before: SpillMark): SpillMark {
+  const mark = line.startsWith(markStart) ? parsed(markSchema, line) : undefined;
+  return mark !== undefined && mark.accepted >= before.accepted ? mark : before;
 }
 
-/** The whole events of a text that a process may have died over: a cut line is left out. */
-export function* wholeEventsIn(text: string): Generator<IngestLine> {
-  for (const line of text.split('\n')) {
-    const event = eventStart.test(line) ? ingestLineSchema.safeParse(parseJson(line)).data : undefined;
-    if (event !== undefined) yield event;
-  }
+/** The event of a line; undefined for a mark, and for a line that was cut because its process died. */
+export function wholeEventIn(line: string): IngestLine | undefined {
+  return eventStart.test(line) ? parsed(ingestLineSchema, line) : undefined;
 }
 
-function parseJson(line: string): unknown {
+function parsed<T>(schema: z.ZodType<T>, line: string): T | undefined {
   try {
-    return JSON.parse(line);
+    return schema.safeParse(JSON.parse(line)).data;
   } catch {
+    // No JSON, or nested deeper than the schema can follow.
     return undefined;
   }
 }

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto';
-import { chmod, lstat, mkdir, readdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmod, lstat, mkdir, realpath, rename, rm, rmdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import { runIdSchema, sessionIdSchema } from '../../contract/ids.js';
 import { sessionFolders } from '../launchers/local-folders.js';
+import { OpenFolder } from '../spill/open-folder.js';
 import { spilledBatches, spillsIn } from '../spill/spill-files.js';
 import { measureDirectory } from './measure-directory.js';
 import { removeTree } from './remove-tree.js';
-import type { SessionStorage, SpilledAttempt, StorageFacts } from './session-storage.js';
+import type { SessionStorage, SpilledEvents, SpillingAttempt, StorageFacts } from './session-storage.js';
 
 /** A look must be over before the request that asked for it gives up. */
 const defaultLimits = { mostFiles: 200_000, longestMs: 2_000 };
@@ -72,27 +73,29 @@ export class DirectoryStorage implements SessionStorage {
     await removeTree(await this.#discarded(sessionId, generation), { longestMs: longestRemovalMs, signal });
   }
 
-  async spills(sessionId: string): Promise<SpilledAttempt[]> {
+  async withSpill(
+    sessionId: string,
+    { runId, epoch }: SpillingAttempt,
+    use: (spill: SpilledEvents) => Promise<void>,
+  ): Promise<void> {
     const { root, supervisor } = sessionFolders(this.#dataDir, checked(sessionId));
-    const runs = join(supervisor, 'runs');
-    for (const folder of [root, supervisor, runs])
-      if (!(await (folder === root ? this.#requireOwn(root) : isDirectory(folder)))) return [];
-    const found: SpilledAttempt[] = [];
-    for (const entry of await readdir(runs, { withFileTypes: true })) {
-      const runId = entry.name;
-      const folder = join(runs, runId);
-      if (!runIdSchema.safeParse(runId).success || !entry.isDirectory()) continue;
-      for (const [epoch, paths] of await spillsIn(folder))
-        found.push({
-          runId,
-          epoch,
-          batches: () => spilledBatches(paths),
-          remove: async () => {
-            for (const path of paths) await rm(path, { force: true });
-          },
-        });
+    if (!runIdSchema.safeParse(runId).success) throw new Error('the folder of a run is named by a run id');
+    if (!(await this.#requireOwn(root))) return;
+    // All of it may be swapped at any time: each folder is held while its content is looked up.
+    const folder = await OpenFolder.openBelow(root, basename(supervisor), 'runs', runId);
+    if (folder === undefined) return;
+    try {
+      const paths = (await spillsIn(folder.path)).get(epoch);
+      if (paths === undefined) return;
+      await use({
+        batches: (reading) => spilledBatches(paths, reading),
+        remove: async () => {
+          for (const path of paths) await rm(path, { force: true });
+        },
+      });
+    } finally {
+      await folder.close();
     }
-    return found;
   }
 
   /** Beside the sessions, so that a folder can be moved there at once; no session id begins with a dot. */

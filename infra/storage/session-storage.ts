@@ -1,4 +1,5 @@
 import type { IngestLine } from '../../contract/ingest.js';
+import type { SpillReading } from '../spill/spill-files.js';
 
 /** What a look at a session's storage found. */
 export interface StorageFacts {
@@ -13,12 +14,16 @@ export interface StorageFacts {
   readonly isComplete: boolean;
 }
 
-/** Events that an attempt's runner left on the storage because the API did not take them. */
-export interface SpilledAttempt {
+/** An attempt of a run of the session. */
+export interface SpillingAttempt {
   readonly runId: string;
   readonly epoch: number;
+}
+
+/** Events that an attempt's runner left on the storage because the API did not take them. */
+export interface SpilledEvents {
   /** In their order; each is one request's worth. @throws Error when they cannot be read. */
-  batches(): AsyncGenerator<IngestLine[]>;
+  batches(reading?: SpillReading): AsyncGenerator<IngestLine[]>;
   /** They are kept elsewhere. Idempotent. */
   remove(): Promise<void>;
 }
@@ -38,6 +43,14 @@ export interface SessionStorage {
   removeDiscarded(sessionId: string, generation: string, signal?: AbortSignal): Promise<void>;
   /** Undoes {@link ensure} where nothing has been put there since; false when something is left. */
   removeEmpty(sessionId: string): Promise<boolean>;
-  /** What runners of the session could not send, oldest attempts of a run first. Only of runners that are gone: nobody else writes there then. */
-  spills(sessionId: string): Promise<SpilledAttempt[]>;
+  /**
+   * Gives `use` what the runner of an attempt could not send, if it left something. Only of runners that are gone: nobody else of ours writes there then.
+   *
+   * @throws Error when what is there is not to be read; what `use` throws.
+   */
+  withSpill(
+    sessionId: string,
+    attempt: SpillingAttempt,
+    use: (spill: SpilledEvents) => Promise<void>,
+  ): Promise<void>;
 }

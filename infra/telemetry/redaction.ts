@@ -1,19 +1,26 @@
 import type { JsonValue } from '../../contract/json.js';
 import { isSameSecret } from '../config/same-secret.js';
-import { type SecretPattern, secretPattern, shortestSecretLength } from './secret-patterns.js';
+import { holdsHidden, readingsOf } from './hidden-characters.js';
+import {
+  lookAt,
+  type Replacement,
+  type SecretPattern,
+  secretPattern,
+  shortestSecretLength,
+} from './secret-patterns.js';
 
 /** What stands in the place of a secret. */
 export const redacted = '[redacted]';
 
 /**
  * Shapes of credentials that may come from outside, for example in the body of a provider's error (agents.md 2.1). The text may be an agent's: each
- * shape takes time in proportion to its length, also where it nearly matches again and again.
+ * shape takes time in proportion to its length, also where it nearly matches again and again. A text without one of its signs is not looked through.
  */
-const secretShapes: readonly RegExp[] = [
-  /\bsk-[A-Za-z0-9_-]{16,}/g,
-  /\bgh[pousr]_[A-Za-z0-9]{20,}/g,
-  /\bgithub_pat_[A-Za-z0-9_]{20,}/g,
-  /\b(Bearer\s+)[A-Za-z0-9._~+/-]{16,}=*/gi,
+const secretShapes: readonly { readonly signs: readonly string[]; readonly shape: RegExp }[] = [
+  { signs: ['sk-'], shape: /\bsk-[A-Za-z0-9_-]{16,}/g },
+  { signs: ['ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_'], shape: /\bgh[pousr]_[A-Za-z0-9]{20,}/g },
+  { signs: ['github_pat_'], shape: /\bgithub_pat_[A-Za-z0-9_]{20,}/g },
+  { signs: [''], shape: /\b(Bearer\s+)[A-Za-z0-9._~+/-]{16,}=*/gi },
 ];
 /** No shape matches less: `sk-` and 16 characters. */
 const shortestShape = 19;
@@ -22,14 +29,19 @@ const dottedRun = /[A-Za-z0-9_.-]{29,}/g;
 const tokenHeader = /\beyJ[A-Za-z0-9_-]{8,}$/;
 const shortestTokenPart = 8;
 
-/** White space, and everything beyond ASCII: no shape of a credential reaches over it, and few known secrets do. */
+/** White space, and everything beyond ASCII: what is replaced of a shape does not reach over it, and few known secrets do. */
 export const textBoundary = /[\s\u0080-\uffff]/;
-/** What one UTF-16 unit of a secret becomes at most: three bytes as `%252525..`. */
-const longestEscape = 27;
+const boundaries = new RegExp(textBoundary, 'g');
+
+/** A part of a text, from one index to before another, in UTF-16 units. */
+export interface Found {
+  readonly from: number;
+  readonly to: number;
+}
 
 /**
  * Removes known secret values, and what looks like a credential, from text and JSON. A known value is found raw, base64, hex, URL- and
- * JSON-escaped, and in telling pieces (`secretPattern`).
+ * JSON-escaped, and in telling pieces (`secretPattern`); all of it also where characters that show nothing stand between its own.
  */
 export interface Redactor {
   /** Makes a value known as a secret. Empty and very short values are ignored. */
@@ -37,10 +49,9 @@ export interface Redactor {
   /** As `add`, for a secret that is renewed: of each `name` the current and the former value are known. */
   rotate(name: string, secret: string): void;
   text(text: string): string;
-  /**
-   * How far a known secret may reach over white space or a character beyond ASCII, in characters of a text; 0 while none holds such a character. All else
-   * that is removed lies between two of them.
-   */
+  /** What `text` replaces, in order; nothing of it overlaps. */
+  find(text: string): readonly Found[];
+  /** Over how many white spaces and characters beyond ASCII a known secret may reach at most. All else that is removed lies between two of them. */
   readonly overlap: number;
   /** A copy with every string (keys too) redacted. */
   json(value: JsonValue): JsonValue;
@@ -48,21 +59,23 @@ export interface Redactor {
 
 /** A redactor that knows `secrets`; more can be added while it is in use, such as a refreshed token. */
 export function createRedactor(secrets: readonly (string | undefined)[] = []): Redactor {
-  const known = new Map<string, SecretPattern>();
+  const known = new Map<string, readonly SecretPattern[]>();
 
   let overlap = 0;
-  const measure = (secret: string): void => {
-    if (textBoundary.test(secret)) overlap = Math.max(overlap, secret.length * longestEscape);
+  const patternsOf = (secret: string): SecretPattern[] => {
+    overlap = Math.max(overlap, secret.match(boundaries)?.length ?? 0);
+    const seen = holdsHidden(secret) ? readingsOf(secret).map((reading) => reading.text) : [];
+    const values = new Set([secret, ...seen.filter(({ length }) => length >= shortestSecretLength)]);
+    return [...values].map(secretPattern);
   };
 
   const add = (secret: string | undefined): void => {
     const value = secret?.trim() ?? '';
     if (value.length < shortestSecretLength || known.has(value)) return;
-    known.set(value, secretPattern(value));
-    measure(value);
+    known.set(value, patternsOf(value));
   };
 
-  const rotating = new Map<string, readonly { secret: string; pattern: SecretPattern }[]>();
+  const rotating = new Map<string, readonly { secret: string; patterns: readonly SecretPattern[] }[]>();
   const rotate = (name: string, secret: string): void => {
     const [current] = rotating.get(name) ?? [];
     if (
@@ -70,25 +83,46 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
       (current !== undefined && isSameSecret(current.secret, secret))
     )
       return;
-    const renewed = { secret, pattern: secretPattern(secret) };
-    measure(secret);
+    const renewed = { secret, patterns: patternsOf(secret) };
     rotating.set(name, current === undefined ? [renewed] : [renewed, current]);
   };
 
-  const text = (input: string): string => {
+  const replaced = (input: string, replacement: Replacement): string => {
     let output = input;
-    for (const pattern of known.values()) output = pattern.replace(output, redacted);
-    for (const kept of rotating.values())
-      for (const { pattern } of kept) output = pattern.replace(output, redacted);
-    if (output.includes('eyJ')) output = output.replace(dottedRun, withoutWebTokens);
+    const look = lookAt(input);
+    const replaceAll = (patterns: readonly SecretPattern[]): void => {
+      for (const pattern of patterns) output = pattern.replace(output, replacement, look);
+    };
+    for (const patterns of known.values()) replaceAll(patterns);
+    for (const kept of rotating.values()) for (const { patterns } of kept) replaceAll(patterns);
+    if (output.includes('eyJ'))
+      output = output.replace(dottedRun, (run) => withoutWebTokens(run, replacement));
     if (output.length < shortestShape) return output;
-    for (const shape of secretShapes) {
-      output = output.replace(shape, (_match, prefix: unknown) =>
-        typeof prefix === 'string' ? `${prefix}${redacted}` : redacted,
+    for (const { signs, shape } of secretShapes) {
+      if (!signs.some((sign) => output.includes(sign))) continue;
+      output = output.replace(shape, (match: string, prefix: unknown) =>
+        typeof prefix === 'string'
+          ? `${prefix}${replacement(match.slice(prefix.length))}`
+          : replacement(match),
       );
     }
     return output;
   };
+
+  const find = (input: string): readonly Found[] => {
+    // The marks of what is found are none of the text's own characters.
+    if (!holdsHidden(input)) return marked(replaced(input, mark));
+    const found = readingsOf(input).flatMap(({ text: read, at }) =>
+      marked(replaced(read, mark)).map(({ from, to }) => ({
+        from: at[from] ?? 0,
+        to: (at[to - 1] ?? 0) + 1,
+      })),
+    );
+    return joined(found);
+  };
+
+  const text = (input: string): string =>
+    holdsHidden(input) ? withoutFound(input, find(input)) : replaced(input, () => redacted);
 
   const json = (value: JsonValue): JsonValue => {
     if (typeof value === 'string') return text(value);
@@ -104,6 +138,7 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
     add,
     rotate,
     text,
+    find,
     json,
     get overlap() {
       return overlap;
@@ -111,8 +146,42 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
   };
 }
 
-/** Blanks each `eyJ….….…` in a run of letters, digits, `_`, `-` and dots. */
-function withoutWebTokens(run: string): string {
+/** A text with `[redacted]` in the place of each part that was found. */
+export function withoutFound(text: string, found: readonly Found[]): string {
+  let output = '';
+  let done = 0;
+  for (const { from, to } of found) {
+    output += text.slice(done, from) + redacted;
+    done = to;
+  }
+  return output + text.slice(done);
+}
+
+/** As long as what it stands for, so that every index stays what it was. */
+const mark: Replacement = (found) => `\x01${'\0'.repeat(found.length - 1)}`;
+
+function marked(text: string): Found[] {
+  const found: Found[] = [];
+  for (let from = text.indexOf('\x01'); from !== -1; from = text.indexOf('\x01', from + 1)) {
+    let to = from + 1;
+    while (text[to] === '\0') to += 1;
+    found.push({ from, to });
+  }
+  return found;
+}
+
+function joined(found: readonly Found[]): Found[] {
+  const parts: Found[] = [];
+  for (const part of found.toSorted((one, other) => one.from - other.from || other.to - one.to)) {
+    const last = parts.at(-1);
+    if (last === undefined || part.from >= last.to) parts.push(part);
+    else parts[parts.length - 1] = { from: last.from, to: Math.max(last.to, part.to) };
+  }
+  return parts;
+}
+
+/** Replaces each `eyJ….….…` in a run of letters, digits, `_`, `-` and dots. */
+function withoutWebTokens(run: string, replacement: Replacement): string {
   if (!run.includes('eyJ')) return run;
   const parts = run.split('.');
   const kept: string[] = [];
@@ -121,7 +190,13 @@ function withoutWebTokens(run: string): string {
     const header = part.search(tokenHeader);
     const isToken =
       header >= 0 && [1, 2].every((next) => (parts[at + next]?.length ?? 0) >= shortestTokenPart);
-    kept.push(isToken ? `${part.slice(0, header)}${redacted}` : part);
+    const token = isToken
+      ? parts
+          .slice(at, at + 3)
+          .join('.')
+          .slice(header)
+      : '';
+    kept.push(isToken ? `${part.slice(0, header)}${replacement(token)}` : part);
     if (isToken) at += 2;
   }
   return kept.join('.');

@@ -12,8 +12,57 @@ const longestPiecewise = 200;
 
 /** Finds one secret in texts, in every form in which it may come back from outside. */
 export interface SecretPattern {
-  /** Replaces the secret, its encoded forms and telling pieces of it. */
-  replace(text: string, replacement: string): string;
+  /**
+   * Replaces the secret, its encoded forms and telling pieces of it.
+   *
+   * @param look at the text, or at what it was before others replaced parts of it.
+   */
+  replace(text: string, replacement: Replacement, look: TextLook): string;
+}
+
+/** What stands in the place of what is found. */
+export type Replacement = (found: string) => string;
+
+/** What is found out about a text once, for all secrets that are looked for. */
+export interface TextLook {
+  readonly text: string;
+  readonly hasLongWord: boolean;
+  readonly escapes: readonly Escape[];
+}
+
+export const lookAt = (text: string): TextLook => ({
+  text,
+  hasLongWord: holdsLongWord(text),
+  escapes: escapesIn(text),
+});
+
+/** A place where an escape may begin, with the character that it is for. */
+interface Escape {
+  readonly at: number;
+  readonly character: string;
+}
+
+/** As many letters, digits and few signs in a row as a piece of an opaque secret has. */
+const wholeLongWord = /^[\w+/=.~-]{16,}$/;
+const ofWord = Uint8Array.from({ length: 128 }, (_, code) =>
+  /[\w+/=.~-]/.test(String.fromCharCode(code)) ? 1 : 0,
+);
+const isOfWord = (code: number) => code < 128 && ofWord[code] === 1;
+
+/**
+ * Whether a text holds a word that long, as most forms of most secrets are: where none is, which is nearly everywhere, these are not looked for one by one.
+ * Looks at every sixteenth character only, and around those that are of a word.
+ */
+function holdsLongWord(text: string): boolean {
+  for (let at = pieceLength - 1; at < text.length; at += pieceLength) {
+    if (!isOfWord(text.charCodeAt(at))) continue;
+    let from = at;
+    while (from > 0 && at - from < pieceLength && isOfWord(text.charCodeAt(from - 1))) from -= 1;
+    let to = at;
+    while (to - from + 1 < pieceLength && isOfWord(text.charCodeAt(to + 1))) to += 1;
+    if (to - from + 1 >= pieceLength) return true;
+  }
+  return false;
 }
 
 /**
@@ -21,22 +70,24 @@ export interface SecretPattern {
  * again). Of an opaque key pieces are found too: a text that was cut, or put together from two halves of which one was cut, still tells most of it.
  */
 export function secretPattern(secret: string): SecretPattern {
-  const encoded = encodedForms(secret);
+  const forms = [secret, ...encodedForms(secret)];
+  const shortForms = forms.filter((form) => !wholeLongWord.test(form));
   const replaceEscaped = escapedReplacer(secret);
   const piecewise = isOpaque(secret) ? piecesOf(secret) : [];
   const shortest = Math.min(
-    secret.length,
-    ...encoded.map(({ length }) => length),
+    ...forms.map(({ length }) => length),
     piecewise.length === 0 ? secret.length : shortestCutPiece,
   );
   return {
-    replace(text, replacement) {
+    replace(text, replacement, look) {
       if (text.length < shortest) return text;
-      let output = text.includes(secret) ? text.replaceAll(secret, replacement) : text;
-      for (const form of encoded) if (output.includes(form)) output = output.replaceAll(form, replacement);
-      // Only these two can begin an escape, and few texts hold one.
-      if (output.includes('%') || output.includes('\\')) output = replaceEscaped(output, replacement);
-      for (const piece of piecewise) output = replacePiece(output, secret, piece, replacement);
+      let output = text;
+      for (const form of look.hasLongWord ? forms : shortForms)
+        if (output.includes(form)) output = output.replaceAll(form, (found) => replacement(found));
+      const escapes = output === look.text ? look.escapes : escapesIn(output);
+      output = replaceEscaped(output, replacement, escapes);
+      if (look.hasLongWord)
+        for (const piece of piecewise) output = replacePiece(output, secret, piece, replacement);
       return piecewise.length === 0 ? output : replaceCutPieces(output, secret, replacement);
     },
   };
@@ -44,7 +95,7 @@ export function secretPattern(secret: string): SecretPattern {
 
 /** Letters, digits and few signs: no address or sentence, whose pieces are ordinary text. */
 function isOpaque(secret: string): boolean {
-  return secret.length >= pieceLength && secret.length <= longestPiecewise && /^[\w+/=.~-]+$/.test(secret);
+  return secret.length <= longestPiecewise && wholeLongWord.test(secret);
 }
 
 /** Windows of the secret: every piece of at least `pieceLength + pieceStride - 1` characters holds one. */
@@ -59,7 +110,7 @@ function replacePiece(
   text: string,
   secret: string,
   piece: { at: number; text: string },
-  replacement: string,
+  replacement: Replacement,
 ): string {
   let output = '';
   let done = 0;
@@ -78,14 +129,14 @@ function replacePiece(
       at += 1
     )
       end += 1;
-    output += text.slice(done, start) + replacement;
+    output += text.slice(done, start) + replacement(text.slice(start, end));
     done = end;
   }
   return done === 0 ? text : output + text.slice(done);
 }
 
 /** A text that ends with the secret's beginning, or begins with its end. */
-function replaceCutPieces(text: string, secret: string, replacement: string): string {
+function replaceCutPieces(text: string, secret: string, replacement: Replacement): string {
   if (text.length < shortestCutPiece) return text;
   let output = text;
   const cutAtEnd = secret.includes(text.slice(-shortestCutPiece));
@@ -95,7 +146,7 @@ function replaceCutPieces(text: string, secret: string, replacement: string): st
     length -= 1
   ) {
     if (!output.endsWith(secret.slice(0, length))) continue;
-    output = output.slice(0, -length) + replacement;
+    output = output.slice(0, -length) + replacement(output.slice(-length));
     break;
   }
   const cutAtBeginning = secret.includes(output.slice(0, shortestCutPiece));
@@ -105,7 +156,7 @@ function replaceCutPieces(text: string, secret: string, replacement: string): st
     length -= 1
   ) {
     if (!output.startsWith(secret.slice(-length))) continue;
-    output = replacement + output.slice(length);
+    output = replacement(output.slice(0, length)) + output.slice(length);
     break;
   }
   return output;
@@ -148,20 +199,26 @@ const escapedLetters = new Map(
  * Replaces the secret where at least one of its characters is escaped. A pattern of the whole secret is large, slow to compile and slow to try at every
  * character of a text; so it is made only when an escape of one of its characters is found behind those that come before it in the secret.
  */
-function escapedReplacer(secret: string): (text: string, replacement: string) => string {
+function escapedReplacer(
+  secret: string,
+): (text: string, replacement: Replacement, escapes: readonly Escape[]) => string {
   let whole: RegExp | undefined;
   // What begins an escape may then be a character as it is, and a character of two units cannot be counted in units.
   if (/[%\\]/.test(secret) || Array.from(secret).length !== secret.length)
-    return (text, replacement) => text.replace((whole ??= escapedForm(secret, 'g')), replacement);
+    return (text, replacement) => {
+      if (!text.includes('%') && !text.includes('\\')) return text;
+      whole ??= escapedForm(secret, 'g');
+      return text.replace(whole, (found) => replacement(found));
+    };
   const places = new Map<string, number[]>();
-  for (const [place, character] of [...secret].entries()) {
+  for (const [place, character] of Array.from(secret).entries()) {
     const key = character < '\u0080' ? character : beyondAscii;
     places.set(key, [place, ...(places.get(key) ?? [])]);
   }
-  return (text, replacement) => {
+  return (text, replacement, escapes) => {
     let output = '';
     let done = 0;
-    for (const { at, character } of escapesIn(text)) {
+    for (const { at, character } of escapes) {
       // The longest beginning first, which is the match that a search from the left finds.
       for (const place of places.get(character) ?? []) {
         const start = at - place;
@@ -169,7 +226,7 @@ function escapedReplacer(secret: string): (text: string, replacement: string) =>
         whole ??= escapedForm(secret, 'y');
         whole.lastIndex = start;
         if (!whole.test(text)) continue;
-        output += text.slice(done, start) + replacement;
+        output += text.slice(done, start) + replacement(text.slice(start, whole.lastIndex));
         done = whole.lastIndex;
         break;
       }
@@ -181,18 +238,20 @@ function escapedReplacer(secret: string): (text: string, replacement: string) =>
 const beyondAscii = 'beyond';
 const mostBackslashes = 16;
 
-/** Every place of a text where an escape may begin, with the character that it is for, as {@link escapedSources} says. */
-function* escapesIn(text: string): Generator<{ at: number; character: string }> {
+/** Every escape of a text, as {@link escapedSources} says. */
+function escapesIn(text: string): Escape[] {
+  const escapes: Escape[] = [];
   let percent = text.indexOf('%');
   let backslash = text.indexOf('\\');
   while (percent !== -1 || backslash !== -1) {
     const isPercent = backslash === -1 || (percent !== -1 && percent < backslash);
     const at = isPercent ? percent : backslash;
     const character = isPercent ? percentEscaped(text, at) : backslashEscaped(text, at);
-    if (character !== undefined) yield { at, character };
+    if (character !== undefined) escapes.push({ at, character });
     if (isPercent) percent = text.indexOf('%', at + 1);
     else backslash = text.indexOf('\\', at + 1);
   }
+  return escapes;
 }
 
 function percentEscaped(text: string, at: number): string | undefined {

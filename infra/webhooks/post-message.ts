@@ -25,6 +25,8 @@ export interface PostOptions {
   /** All addresses of a name. Tests replace the system's. */
   readonly lookup?: LookupFunction;
   readonly timeoutMs?: number;
+  /** Ends the POST before its time: the answer says nothing then. */
+  readonly signal?: AbortSignal;
 }
 
 /** A name that leads to an address which is not public. */
@@ -56,14 +58,28 @@ export async function postMessage(
   });
   if (targetProblem(text, options.allowedHosts) !== undefined)
     return result(isAddressOnly(text) ? 'address-refused' : 'url-refused');
-  const limit = AbortSignal.timeout(options.timeoutMs ?? timeoutMs);
+  const end = new AbortController();
+  const stop = () => end.abort();
+  const timer = setTimeout(stop, options.timeoutMs ?? timeoutMs);
+  options.signal?.addEventListener('abort', stop);
+  if (options.signal?.aborted === true) stop();
+  // Whatever a connection does or leaves undone, nothing here is waited for longer than this.
+  const over = new Promise<null>((resolve) => {
+    if (end.signal.aborted) resolve(null);
+    end.signal.addEventListener('abort', () => resolve(null));
+  });
   try {
-    const answer = await send(new URL(text), message, options, limit);
-    const failure = failureOf(answer.statusCode ?? 0);
-    await drop(answer);
-    return result(failure, answer);
+    const answer = await Promise.race([send(new URL(text), message, options, end.signal), over]);
+    if (answer === null) return result('timeout');
+    await Promise.race([drop(answer), over]);
+    return result(failureOf(answer.statusCode ?? 0), answer);
   } catch (error) {
-    return result(limit.aborted ? 'timeout' : failureOfError(error));
+    return result(end.signal.aborted ? 'timeout' : failureOfError(error));
+  } finally {
+    clearTimeout(timer);
+    options.signal?.removeEventListener('abort', stop);
+    // Destroys a request that is still there.
+    end.abort();
   }
 }
 
@@ -86,8 +102,16 @@ function send(
     const request = isSecure
       ? httpsRequest(url, { ...common, agent: new HttpsAgent(), rejectUnauthorized: true })
       : httpRequest(url, { ...common, agent: new HttpAgent() });
-    request.once('error', reject);
+    // More than one: what comes after the end of the wait is nobody's.
+    request.on('error', reject);
     request.once('response', resolve);
+    // 101: the connection would be another protocol's from here on, and no `response` comes.
+    request.once('upgrade', (answer, socket) => {
+      socket.destroy();
+      answer.destroy();
+      resolve(answer);
+    });
+    request.once('close', () => reject(new Error('the connection was closed without an answer')));
     request.end(message.body);
   });
 }

@@ -3,6 +3,8 @@ import ipaddr from 'ipaddr.js';
 /** 2000::/3: all that was ever given out for the public Internet. What is outside may be unassigned, or site-local of old. */
 const globalUnicast = ipaddr.IPv6.parse('2000::');
 const globalUnicastBits = 3;
+/** Public by its range, and inside each network of Azure the platform itself (WireServer: metadata, keys of extensions). */
+const azurePlatform = '168.63.129.16';
 
 /**
  * Whether an address is one of the public Internet. Private, loopback, link-local (with the metadata service of clouds), shared, multicast and reserved
@@ -11,16 +13,16 @@ const globalUnicastBits = 3;
 export function isPublicAddress(address: string): boolean {
   if (address.includes('%') || !ipaddr.isValid(address)) return false;
   const parsed = ipaddr.parse(address);
-  if (parsed.range() !== 'unicast') return false;
+  if (parsed.range() !== 'unicast' || parsed.toString() === azurePlatform) return false;
   return parsed instanceof ipaddr.IPv4 || parsed.match(globalUnicast, globalUnicastBits);
 }
 
-/** Whether the operator lets webhooks reach this host although it is private, and without TLS. */
+/** Whether the operator lets webhooks reach this host although it is private, and without TLS. Without a port: 443 of https and 80 of http, no other. */
 export function isAllowedHost({ protocol, hostname, port }: URL, allowedHosts: readonly string[]): boolean {
+  // `URL` leaves the usual port of a protocol out.
+  if (port !== '') return allowedHosts.includes(`${hostname}:${port}`);
   const usual = protocol === 'http:' ? '80' : '443';
-  return (
-    allowedHosts.includes(hostname) || allowedHosts.includes(`${hostname}:${port === '' ? usual : port}`)
-  );
+  return allowedHosts.includes(hostname) || allowedHosts.includes(`${hostname}:${usual}`);
 }
 
 /** The address that stands in a URL instead of a name; undefined for a name. `URL` has made `0x7f.1` and `2130706433` one of four numbers already. */
@@ -36,7 +38,8 @@ export function targetProblem(text: string, allowedHosts: readonly string[]): st
   if (url.username !== '' || url.password !== '') return 'expected a URL without user and password';
   if (url.protocol !== 'https:' && url.protocol !== 'http:') return 'expected an https:// URL';
   if (isAllowedHost(url, allowedHosts)) return undefined;
-  if (url.protocol !== 'https:') return 'expected an https:// URL';
+  if (url.protocol !== 'https:')
+    return 'expected an https:// URL, or a host that AGENTRUN_WEBHOOK_ALLOWED_HOSTS names';
   const address = literalAddress(url);
   const isPrivate = address === undefined ? isLocalName(url.hostname) : !isPublicAddress(address);
   return isPrivate

@@ -1,4 +1,5 @@
 import type { Outcome, ProviderEvidence } from '../../contract/commands.js';
+import { storableText } from '../../contract/text.js';
 import type { TurnEnd } from '../drivers/driver.js';
 
 /** What the supervisor itself did to the turn. */
@@ -23,10 +24,10 @@ export function attemptOutcome(
   threadId: string | null,
   redact: (text: string) => string,
 ): Outcome {
-  const clean = (text: string): string => storable(redact(text).slice(0, maxMessageLength));
+  const clean = (text: string): string => storableText(redact(text).slice(0, maxMessageLength));
   const ids = {
-    ...(threadId === null ? {} : { threadId }),
-    ...(end.turnId === null ? {} : { turnId: end.turnId }),
+    ...(threadId === null ? {} : { threadId: storableText(threadId) }),
+    ...(end.turnId === null ? {} : { turnId: storableText(end.turnId) }),
   };
   if (end.status === 'completed')
     return { terminalStatus: 'completed', failureKind: null, failureMessage: null, ...ids };
@@ -57,14 +58,9 @@ export function attemptOutcome(
   };
 }
 
-/** What Postgres stores and JSON can say: no NUL and no half of a surrogate pair, which a cut leaves too. */
-function storable(text: string): string {
-  return text.replaceAll('\u0000', '\uFFFD').replaceAll(/\p{Surrogate}/gu, '\uFFFD');
-}
-
 function cleanEvidence(provider: ProviderEvidence, redact: (text: string) => string): ProviderEvidence {
   const word = (text: string | null): string | null =>
-    text === null ? null : storable(redact(text).slice(0, 200));
+    text === null ? null : storableText(redact(text).slice(0, 200));
   return {
     ...provider,
     errorCode: word(provider.errorCode),

@@ -34,6 +34,8 @@ export class EventQueue {
   #spilled: number;
   #spilledSince = '';
   #lost: Loss | undefined;
+  /** How many a former sender of the attempt left, until the server has said what it has. */
+  #former: number | undefined;
 
   constructor(
     options: {
@@ -47,6 +49,7 @@ export class EventQueue {
     this.#done = left?.mark.accepted ?? 0;
     this.#shift = left?.mark.shift ?? 0;
     this.#spilled = left?.waiting ?? 0;
+    this.#former = left?.waiting;
     this.#spilledSince = new Date().toISOString();
   }
 
@@ -87,9 +90,16 @@ export class EventQueue {
   /** The server has everything up to `lastAcceptedSeq`. Answers whether that changed anything. */
   accepted(lastAcceptedSeq: number): boolean {
     const count = lastAcceptedSeq - this.acceptedSeq;
+    const former = this.#former;
+    this.#former = undefined;
     if (count === 0) return false;
+    if (former !== undefined && count > former) {
+      // It has more than the former sender is known to have sent, which is all of that one's; what was added since is new.
+      this.#remove(former);
+      this.#shift += count - former;
+    }
     // Of another count than ours it says nothing about what waits but where it goes on.
-    if (count < 0 || count > this.size) this.#shift += count;
+    else if (count < 0 || count > this.size) this.#shift += count;
     else this.#remove(count);
     this.#journal?.accepted({ accepted: this.#done, shift: this.#shift }, this.size);
     // There is room now, and no later event may come.

@@ -5,12 +5,12 @@ import {
   ftruncateSync,
   openSync,
   readdirSync,
-  readFileSync,
   readSync,
   rmSync,
   writeSync,
 } from 'node:fs';
 import { type ClientLog, errorLine } from '../../client/index.js';
+import { ownFile } from '../../infra/spill/regular-file.js';
 import { segmentPath, segmentsAmong } from '../../infra/spill/spill-files.js';
 import {
   eventRecord,
@@ -20,17 +20,16 @@ import {
   noMark,
   type SpilledEvent,
   type SpillMark,
-  wholeEventsIn,
+  wholeEventIn,
 } from '../../infra/spill/spill-format.js';
+import { SpillLines, spillLimits } from '../../infra/spill/spill-lines.js';
 import type { EventJournal } from './event-queue.js';
 
-/** `bytes`: what may wait on the session's storage, ten minutes of 400 KB per second. A segment is removed when all of it is accepted. */
-export const spillLimits = { bytes: 256 * 1024 * 1024, segmentBytes: 8 * 1024 * 1024 } as const;
 /** A segment of which everything was accepted is emptied once it has this size; before that a mark is cheaper. */
 const emptyFromBytes = 64 * 1024;
 /** Read at once; more than the longest line. */
 const readBytes = 4 * 1024 * 1024;
-const readFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const readFlags = constants.O_RDONLY | ownFile;
 
 interface Segment {
   readonly index: number;
@@ -55,6 +54,7 @@ export class EventSpill implements EventJournal {
   #file: number | undefined;
   #bytes = 0;
   #reading = { index: 0, offset: 0 };
+  #nextIndex = 0;
 
   constructor(
     folder: string,
@@ -122,29 +122,48 @@ export class EventSpill implements EventJournal {
   #adopt(): EventSpill['left'] {
     let mark = noMark;
     let last = 0;
+    let isReadable = true;
+    const lines = new SpillLines();
     for (const { epoch, index, path } of segmentsAmong(this.#folder, readdirSync(this.#folder))) {
       if (epoch !== this.#epoch) continue;
-      const text = this.#readWhole(path);
-      if (text === undefined) break;
-      mark = markAfter(text, mark);
-      const lastOrdinal = [...wholeEventsIn(text)].at(-1)?.seq ?? 0;
-      const bytes = Buffer.byteLength(text);
-      this.#segments.push({ index, path, bytes, lastOrdinal });
-      this.#bytes += bytes;
-      last = Math.max(last, lastOrdinal);
+      // Also behind those that cannot be read: a new one would take their place.
+      this.#nextIndex = index + 1;
+      if (!isReadable) continue;
+      const segment: Segment = { index, path, bytes: 0, lastOrdinal: 0 };
+      const after = this.#adoptSegment(segment, lines, mark);
+      isReadable = after !== undefined;
+      if (after === undefined) continue;
+      mark = after;
+      this.#segments.push(segment);
+      this.#bytes += segment.bytes;
+      last = Math.max(last, segment.lastOrdinal);
     }
-    if (this.#segments.length === 0) return undefined;
+    // Of files alone that cannot be read the next sender asks the API where it is.
+    if (this.#nextIndex === 0) return undefined;
     return { mark, waiting: Math.max(0, last - mark.accepted) };
   }
 
-  /** Undefined for what is no file of ours. */
-  #readWhole(path: string): string | undefined {
+  /** Takes what a segment says and answers the mark behind it; undefined for what is no file of ours. */
+  #adoptSegment(segment: Segment, lines: SpillLines, before: SpillMark): SpillMark | undefined {
+    let mark = before;
+    const take = (line: string) => {
+      mark = markAfter(line, mark);
+      segment.lastOrdinal = wholeEventIn(line)?.seq ?? segment.lastOrdinal;
+    };
     let file: number | undefined;
     try {
-      file = openSync(path, readFlags);
-      return fstatSync(file).isFile() ? readFileSync(file, 'utf8') : undefined;
+      file = openSync(segment.path, readFlags);
+      if (!fstatSync(file).isFile()) return undefined;
+      const part = Buffer.alloc(readBytes);
+      for (let read = -1; read !== 0; segment.bytes += read) {
+        read = readSync(file, part, 0, part.length, segment.bytes);
+        // A copy: the beginning of a line is kept until its end is read.
+        for (const line of lines.add(Buffer.from(part.subarray(0, read)))) take(line);
+      }
+      for (const line of lines.end()) take(line);
+      return mark;
     } catch (error) {
-      this.#log.warn({ path, ...errorLine(error) }, 'a spill of this attempt cannot be read');
+      this.#log.warn({ path: segment.path, ...errorLine(error) }, 'a spill of this attempt cannot be read');
       return undefined;
     } finally {
       if (file !== undefined) closeSync(file);
@@ -153,7 +172,8 @@ export class EventSpill implements EventJournal {
 
   /** Begins a new segment. Nothing is written through a link: whatever stands there is replaced. */
   #open(): void {
-    const index = (this.#segments.at(-1)?.index ?? -1) + 1;
+    const index = this.#nextIndex;
+    this.#nextIndex += 1;
     const path = segmentPath(this.#folder, this.#epoch, index);
     rmSync(path, { force: true });
     const former = this.#file;
@@ -162,8 +182,10 @@ export class EventSpill implements EventJournal {
     if (former !== undefined) closeSync(former);
   }
 
+  /** The last segment goes last, with the marks that are in it: what an earlier one holds would seem to wait without them. */
   #empty(): void {
     if (this.#file === undefined) return;
+    while (this.#segments.length > 1) this.#removeFirst();
     ftruncateSync(this.#file, 0);
     this.#bytes -= this.#last.bytes;
     this.#last.bytes = 0;

@@ -1,5 +1,6 @@
 import { ApiError, backoffMs, type ClientLog, errorLine } from '../../client/index.js';
 import { type DeltasAnswer, deltaLimits, type SendDeltas } from '../../contract/deltas.js';
+import { storableText } from '../../contract/text.js';
 import type { Redactor } from '../../infra/telemetry/redaction.js';
 import type { TextPiece } from '../drivers/driver.js';
 import { settledText } from './settled-text.js';
@@ -158,7 +159,8 @@ export class LiveText {
       if (item.seen === item.raw.length) continue;
       if (length > requestLength) break;
       item.seen = item.raw.length;
-      const itemId = this.#options.redactor.text(item.itemId);
+      // As in the event of the item.
+      const itemId = storableText(this.#options.redactor.text(item.itemId));
       const text = settledText(item.raw, this.#options.redactor);
       if (text === item.sent || itemId === '' || itemId.length > deltaLimits.itemIdLength) continue;
       // A secret that became known only now changes what was sent before.

@@ -3,7 +3,7 @@ import { type FileHandle, lstat, open, readdir, rename, rm, rmdir } from 'node:f
 import { join } from 'node:path';
 import { z } from 'zod';
 import { type ClientLog, errorLine } from '../../client/index.js';
-import { openRegular } from '../../infra/spill/regular-file.js';
+import { openRegular, ownFile } from '../../infra/spill/regular-file.js';
 
 const ledgerSchema = z.object({
   runId: z.string(),
@@ -16,8 +16,7 @@ const toldSchema = z.object({ requestId: z.string() });
 const maxLedgerBytes = 10_000;
 /** Some ten thousand answers. */
 const maxToldBytes = 1_000_000;
-const appendFlags =
-  constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+const appendFlags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | ownFile;
 const toldName = 'told.ndjson';
 /** What runs that are over have left is looked at by nobody; it is kept a day for people. */
 const keepOthersMs = 24 * 3_600_000;

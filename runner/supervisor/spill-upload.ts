@@ -32,12 +32,18 @@ export interface SpillUploadOptions {
  */
 export async function uploadSpills(options: SpillUploadOptions): Promise<void> {
   const { folder, epoch, signal, log } = options;
-  for (const [former, paths] of await spillsIn(folder.path)) {
+  const spills = await spillsIn(folder.path).catch((error: unknown) => {
+    log.warn({ path: folder.path, ...errorLine(error) }, 'what former attempts left was not looked at');
+    return new Map<number, string[]>();
+  });
+  for (const [former, paths] of spills) {
     if (former >= epoch) continue;
     if (signal.aborted) return;
     let events = 0;
+    const onTooLong = (lines: number) =>
+      log.warn({ spilledEpoch: former, lines }, 'lines of a spill are too long: they are left out');
     try {
-      for await (const batch of spilledBatches(paths)) {
+      for await (const batch of spilledBatches(paths, { signal, onTooLong })) {
         await sendBatch(former, batch, options);
         events += batch.length;
       }

@@ -1,5 +1,5 @@
 -- Up Migration
--- Signed webhooks: who is told of what, and the outbox of what is to be said (docs/adr/0023). No secret is here: secrets are derived from a key file.
+-- Signed webhooks: who is told of what, and the outbox of what is to be said (docs/adr/0022). No secret is here: secrets are derived from a key file.
 
 create table webhooks (
   webhook_id text collate "C" primary key,

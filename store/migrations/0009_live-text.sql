@@ -24,6 +24,8 @@ create unlogged table event_deltas (
   primary key (run_id, delta_id)
 );
 create index event_deltas_by_age on event_deltas (at);
+-- Readers ask for what has a higher id than they know: after a crash the table is empty, and its ids must go on all the same.
+alter sequence event_deltas_delta_id_seq set logged;
 
 -- Down Migration
 -- Migrations go forward only.

@@ -46,7 +46,8 @@ async function withClient<T>(work: (client: pg.Client) => Promise<T>): Promise<T
     await client.end();
   }
 }
-const makeMonths = (nowMs: number) => withClient((client) => ensureEventPartitions(client, nowMs));
+const makeMonths = (nowMs: number) =>
+  withClient(async (client) => (await ensureEventPartitions(client, nowMs)).made);
 async function rows<Row extends pg.QueryResultRow>(sql: string, values: unknown[] = []): Promise<Row[]> {
   return (await database.pool.query<Row>(sql, values)).rows;
 }
@@ -124,9 +125,15 @@ describe('retention of the log', () => {
     expect(await countOf('dropped_events')).toBe(0);
   });
 
-  it('gives up soon when somebody holds the log, having done nothing, and lets those behind it go on', async () => {
+  it('gives up soon when somebody holds the log, which is as it was, and lets those behind it go on', async () => {
     await makeMonths(january);
-    await storeLog(database, { runId: runAt(january), events: 1, endedDaysAgo: 31 });
+    const old = await storeLog(database, { runId: runAt(january), events: 1, endedDaysAgo: 31 });
+    // A flood of them is gone before anybody is made to wait.
+    await database.pool.query(
+      `insert into quarantined_events (run_id, epoch, producer_seq, reason, event)
+       select $1, 1, seq, 'fenced', '{}' from generate_series(1, 5000) seq`,
+      [old],
+    );
     await withClient(async (reader) => {
       await reader.query('begin; select 1 from events');
       const refused = expect(drop('events_2024_01')).rejects.toMatchObject({ code: '55P03' });
@@ -135,6 +142,7 @@ describe('retention of the log', () => {
           rows(`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'drop table%'`),
         )
         .toHaveLength(1);
+      expect(await countOf('quarantined_events')).toBe(0);
       // Waits behind the drop, and no longer than the pool allows.
       expect(await countOf('events')).toBe(1);
       await refused;
@@ -208,6 +216,23 @@ describe('partitions that are made ahead', () => {
     for (const { name } of eventPartitions(Date.now())) await database.pool.query(`drop table ${name}`);
     expect(await make()).toEqual(eventPartitions(Date.now()).map(({ name }) => name));
     expect(await make()).toEqual([]);
+  });
+
+  it('are not made where too many rows would have to be moved; the others are, and the report says so', async () => {
+    const [first, ...others] = eventPartitions(Date.now()).map(({ name }) => name);
+    for (const { name } of eventPartitions(Date.now())) await database.pool.query(`drop table ${name}`);
+    const runId = await storeLog(database, { runId: runAt(Date.now()) });
+    await withClient((client) => storeEvents(client, runId, 50_001));
+    const make = as(undefined, (activities) => activities.makeEventPartitions());
+    await expect(make).rejects.toMatchObject({
+      nonRetryable: true,
+      message: expect.stringContaining(`events of ${first ?? ''} are in events_default`),
+    });
+    expect(await countOf('events_default')).toBe(50_001);
+    const made = await rows<{ name: string }>(
+      `select relid::text as name from pg_partition_tree('events') where isleaf and relid::text <> 'events_default' order by 1`,
+    );
+    expect(made.map(({ name }) => name)).toEqual(others);
   });
 
   it('take the rows that came before them while readers see every event and writers go on', async () => {

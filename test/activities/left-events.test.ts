@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { appendFileSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -10,6 +10,9 @@ import { EventQueue } from '../../runner/supervisor/event-queue.js';
 import { EventSpill } from '../../runner/supervisor/event-spill.js';
 import { RunFolder } from '../../runner/supervisor/run-folder.js';
 import { jobNameOf } from '../../store/attempts.js';
+import { keepLeftEvents } from '../../store/left-events.js';
+import { withTransaction } from '../../store/pool.js';
+import { mostQuarantined } from '../../store/quarantine.js';
 import { getRunResult } from '../../store/run-results.js';
 import { storageDataDir } from '../support/fake-storage.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
@@ -37,8 +40,16 @@ function leave(sessionId: string, runId: string, count: number, epoch = 1): RunF
   return folder;
 }
 
-const keep = (jobName: string) =>
-  new MockActivityEnvironment().run(() => keepWhatWasLeft(database.pool, storage, jobName));
+const keep = (jobName: string, limitMs?: number) =>
+  new MockActivityEnvironment().run(() => keepWhatWasLeft(database.pool, storage, jobName, limitMs));
+
+/** Holds the run, so that nothing is stored of it, while `work` goes on. */
+async function whileHeld(runId: string, work: () => Promise<unknown>): Promise<void> {
+  await withTransaction(database.pool, async (tx) => {
+    await tx.query('select 1 from runs where run_id = $1 for update', [runId]);
+    await work();
+  });
+}
 
 async function quarantined(runId: string) {
   const { rows } = await database.pool.query<{ seq: number; reason: string; text: string }>(
@@ -101,6 +112,52 @@ describe('what a runner that is gone left', () => {
     await keep(jobNameOf(runId, 1));
     expect(await quarantined(runId)).toHaveLength(2);
     expect(readdirSync(folder.path)).toEqual([]);
+  });
+
+  it('with ids that Postgres cannot hold is kept as well', async () => {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    const { path } = leave(sessionId, runId, 1);
+    const payload = { requestId: 'a\0b', resolution: 'approved', reason: null };
+    appendFileSync(
+      join(path, 'events-1.ndjson'),
+      `${JSON.stringify({ seq: 2, event: { type: 'approval_resolved', payload } })}\n`,
+    );
+    await keep(jobNameOf(runId, 1));
+    expect(await quarantined(runId)).toHaveLength(2);
+    expect(readdirSync(path)).toEqual([]);
+  });
+
+  it('and is not taken stays where it is, without an error, and is tried again first', async () => {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    const folder = leave(sessionId, runId, 2);
+    await whileHeld(runId, () => keep(jobNameOf(runId, 1)));
+    expect(await quarantined(runId)).toEqual([]);
+    const soon = setTimeout(() => expect.fail('it took longer than its limit'), 2_000);
+    await whileHeld(runId, () => keep(jobNameOf(runId, 1), 100));
+    clearTimeout(soon);
+    expect(readdirSync(folder.path)).toHaveLength(1);
+    await keep(jobNameOf(runId, 1));
+    expect(await quarantined(runId)).toHaveLength(2);
+  });
+
+  it('is counted to its end, and kept up to a limit of the run', async () => {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    const { path } = leave(sessionId, runId, 0);
+    const event = { type: 'agent_message', payload: { text: 'x' } };
+    const count = mostQuarantined + 1_500;
+    const lines = Array.from({ length: count }, (_, index) => JSON.stringify({ seq: index + 1, event }));
+    writeFileSync(join(path, 'events-1.ndjson'), lines.join('\n'));
+    await keep(jobNameOf(runId, 1));
+    const kept = await quarantined(runId);
+    expect([kept.length, kept.at(-1)?.seq]).toEqual([mostQuarantined, mostQuarantined]);
+    expect((await getRunResult(database.pool, runId, undefined)).late).toBe(count);
+    // What is kept is known when it comes again.
+    const pool = database.pool;
+    const again = Array.from({ length: 900 }, (_, index) => ({
+      seq: index + 1,
+      event: { type: 'agent_message' as const, payload: {} },
+    }));
+    expect(await keepLeftEvents(pool, { runId, epoch: 1 }, again)).toBe(0);
   });
 
   it('without files is nothing', async () => {

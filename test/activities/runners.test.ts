@@ -192,6 +192,19 @@ describe('stopRunner', () => {
     );
     expect(rows).toEqual([{ epoch: 1, seq: 1, text: 'its last words' }]);
   });
+
+  it('has it marked as gone, whatever there is in its place', async () => {
+    const { runId, sessionId } = await storeTurn(database.pool);
+    const jobName = jobNameOf(runId, 1);
+    const folder = join(sessionFolders(storageDataDir(), sessionId).supervisor, 'runs', runId);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'events-1.ndjson'), '\n'.repeat(30_000_000));
+    const launcher = new FakeLauncher();
+    await new MockActivityEnvironment().run(() => activitiesOver(launcher).stopRunner({ jobName }));
+    const { rows } = await database.pool.query('select state from runners where job_name = $1', [jobName]);
+    expect(rows).toEqual([{ state: 'gone' }]);
+    expect(existsSync(join(folder, 'events-1.ndjson'))).toBe(true);
+  });
 });
 
 describe('sendToSession', () => {

@@ -388,6 +388,12 @@ describe('the thing of a request', () => {
     const missing = routeTable(api.deps)
       .filter((route) => route.contract.method !== 'get' && !isAudited(route))
       .map(({ operationId }) => operationId);
-    expect(missing.toSorted()).toEqual(['appendEvent', 'ingestEvents', 'renewLease', 'renewRunner']);
+    expect(missing.toSorted()).toEqual([
+      'appendEvent',
+      'ingestEvents',
+      'renewLease',
+      'renewRunner',
+      'sendDeltas',
+    ]);
   });
 });

@@ -6,6 +6,7 @@ import { useApi } from '../support/use-api.js';
 const consoleOrigin = 'https://console.example';
 const { api, database } = await useApi({ corsOrigins: [consoleOrigin, 'http://localhost:3000'] });
 const path = '/api/v1/sessions';
+const exposed = 'retry-after,x-trace-id,ratelimit,ratelimit-policy';
 
 /** The names of the headers that are about CORS, with their values. */
 const corsHeaders = (headers: Headers) =>
@@ -23,16 +24,37 @@ const preflight = (origin: string, url = path) =>
 
 describe('a page of an origin that is listed', () => {
   it('is told before its request what it may send', async () => {
-    for (const url of [path, '/api/v1/runs/run_1/stream', '/api/v1/no-such-route']) {
+    const methodsAt = {
+      [path]: 'POST, GET, HEAD, OPTIONS',
+      '/api/v1/runs/run_1/stream': 'GET, HEAD, OPTIONS',
+      '/api/v1/webhooks/whk_1': 'GET, PATCH, DELETE, HEAD, OPTIONS',
+      '/openapi.json': 'GET, HEAD, OPTIONS',
+      // It may ask, and reads the 404.
+      '/api/v1/no-such-route': undefined,
+    };
+    for (const [url, methods] of Object.entries(methodsAt)) {
       const answer = await preflight(consoleOrigin, url);
-      expect([answer.status, answer.text]).toEqual([204, '']);
+      expect([url, answer.status, answer.text]).toEqual([url, 204, '']);
       expect(corsHeaders(answer.headers)).toEqual({
         'access-control-allow-origin': consoleOrigin,
-        'access-control-allow-methods': 'GET,HEAD,POST,PUT,PATCH,DELETE',
-        'access-control-allow-headers': 'authorization,content-type,last-event-id,idempotency-key',
-        'access-control-expose-headers': 'retry-after,x-trace-id',
+        ...(methods === undefined ? {} : { 'access-control-allow-methods': methods }),
+        'access-control-allow-headers':
+          'authorization,content-type,last-event-id,idempotency-key,traceparent,tracestate',
+        'access-control-expose-headers': exposed,
         'access-control-max-age': '600',
       });
+    }
+  });
+
+  it('may read how many requests are left', async () => {
+    const limited = await startApi(database, { corsOrigins: [consoleOrigin], rateLimitPerMinute: 100 });
+    try {
+      const { headers } = await limited.call('GET', path, { headers: { origin: consoleOrigin } });
+      const sent = [...headers.keys()].filter((name) => /rate-?limit/.test(name));
+      expect(sent.toSorted()).toEqual(['ratelimit', 'ratelimit-policy']);
+      expect(headers.get('access-control-expose-headers')?.split(',')).toEqual(expect.arrayContaining(sent));
+    } finally {
+      await limited.stop();
     }
   });
 
@@ -48,7 +70,7 @@ describe('a page of an origin that is listed', () => {
     for (const answer of answers) {
       expect(corsHeaders(answer.headers)).toEqual({
         'access-control-allow-origin': 'http://localhost:3000',
-        'access-control-expose-headers': 'retry-after,x-trace-id',
+        'access-control-expose-headers': exposed,
       });
       expect(answer.headers.get('vary')).toMatch(/^Origin/);
     }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it, vi } from 'vitest';
+import { LiveTexts } from '../../api/streams/delta-tails.js';
 import { Presence } from '../../api/streams/presence.js';
 import { deltaLimits, deltasAnswerSchema } from '../../contract/deltas.js';
 import { commandPageSchema, leaseAnswerSchema } from '../../contract/runners.js';
@@ -22,7 +23,8 @@ const answerOf = async (sent: ReturnType<typeof sendDeltas>) => {
   if (status !== 200) throw new Error(text);
   return deltasAnswerSchema.parse(body.data);
 };
-const look = ({ runId }: ServingRunner, after = 0) => readDeltas(pool, [{ runId, after }]);
+const look = async ({ runId }: ServingRunner, after = 0) =>
+  (await readDeltas(pool, [{ runId, after }], 1_000_000)).pieces;
 const poll = ({ runId, runToken }: ServingRunner, watched: boolean, waitMs = 20_000) =>
   api.data(
     commandPageSchema,
@@ -54,6 +56,28 @@ describe('live text of a run', () => {
     expect(kept.map(({ over }) => over)).toEqual([false, false, false, false]);
     expect(await look(runner, kept[2]?.deltaId)).toMatchObject([piece('msg', 7, 'around ')]);
   });
+
+  it.each([
+    { title: 'many pieces', count: 1_500, length: 1 },
+    { title: 'long ones', count: 70, length: 16_384 },
+  ])(
+    'of which $title were kept in the last minute is not kept, and is still watched',
+    async ({ count, length }) => {
+      const runner = await startTurn(api);
+      await watch(runner);
+      await pool.query(
+        `insert into event_deltas (run_id, item_id, text_offset, text, log_seq)
+       select $1, 'msg', n, repeat('x', $3), 1 from generate_series(1, $2::int) n`,
+        [runner.runId, count, length],
+      );
+      const more = () => answerOf(sendDeltas(runner, [piece('msg', 0, 'more ')]));
+      expect(await more()).toEqual({ accepted: 0, watched: true });
+      await pool.query(`update event_deltas set at = now() - interval '61 seconds' where run_id = $1`, [
+        runner.runId,
+      ]);
+      expect(await more()).toEqual({ accepted: 1, watched: true });
+    },
+  );
 
   it('is over with the event of its item, and with the attempt', async () => {
     const runner = await startTurn(api);
@@ -137,6 +161,60 @@ describe('live text of a run', () => {
 });
 
 describe('a look for live text', () => {
+  it('is bounded in bytes, and says of which runs it has not read all', async () => {
+    const runIds = await Promise.all(Array.from({ length: 10 }, async () => (await startTurn(api)).runId));
+    for (const runId of runIds.slice(1))
+      await pool.query(
+        `insert into event_deltas (run_id, item_id, text_offset, text, log_seq)
+         select $1, 'msg', n * 16384, repeat('\u20ac', 16384), 1 from generate_series(0, 299) n`,
+        [runId],
+      );
+    await pool.query(
+      `insert into event_deltas (run_id, item_id, text_offset, text, log_seq) values ($1, 'msg', 0, 'short', 1)`,
+      [runIds[0]],
+    );
+    let known = runIds.map((runId) => ({ runId, after: 0 }));
+    const first = await readDeltas(pool, known, 200_000);
+    const bytes = first.pieces.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
+    expect(bytes).toBeLessThan(10 * 250_000);
+    expect([...first.unfinished].toSorted()).toEqual(runIds.slice(1).toSorted());
+    expect(first.pieces.filter(({ runId }) => runId === runIds[0])).toHaveLength(1);
+    // Read on, nothing is missing.
+    const offsets: number[] = [];
+    known = known.slice(1, 2);
+    for (let unfinished = true; unfinished; ) {
+      const page = await readDeltas(pool, known, 200_000);
+      offsets.push(...page.pieces.map(({ offset }) => offset));
+      known = known.map(({ runId, after }) => ({ runId, after: page.pieces.at(-1)?.deltaId ?? after }));
+      unfinished = page.unfinished.length > 0;
+    }
+    expect(offsets).toEqual(Array.from({ length: 300 }, (_, at) => at * 16_384));
+    await pool.query('delete from event_deltas');
+  });
+
+  it('finds what is new when the ids of pieces begin anew; a crash alone does not make them', async () => {
+    const runner = await startTurn(api);
+    await watch(runner);
+    await sendDeltas(runner, [piece('msg', 0, 'old ')]);
+    const known = (await look(runner))[0]?.deltaId ?? 0;
+    const found = await pool.query(
+      `select relpersistence from pg_class where oid = pg_get_serial_sequence('event_deltas', 'delta_id')::regclass`,
+    );
+    expect(found.rows).toEqual([{ relpersistence: 'p' }]);
+    await pool.query('delete from event_deltas');
+    await pool.query('alter table event_deltas alter column delta_id restart with 1');
+    const texts = new LiveTexts();
+    texts.asking();
+    texts.take([{ ...piece('msg', 0, 'old '), runId: '', deltaId: known + 1_000, logSeq: 1, over: false }]);
+    for (const [at, word] of ['new ', 'text '].entries()) {
+      await sendDeltas(runner, [piece('other', at * 4, word)]);
+      texts.asking();
+      expect(texts.take(await look(runner, texts.deltaId))).toBe(true);
+      expect(texts.deltaId).toBe(at + 1);
+    }
+    await pool.query('alter sequence event_deltas_delta_id_seq restart with 1000000');
+  });
+
   it('goes by the keys of its runs, also into the log', async () => {
     const runners = [await startTurn(api), await startTurn(api)];
     for (const { runId } of runners) {
@@ -161,13 +239,13 @@ describe('a look for live text', () => {
         return { rows: [] };
       },
     });
-    await readDeltas(explained, [{ runId: runners[0]?.runId ?? '', after: 0 }]);
+    await readDeltas(explained, [{ runId: runners[0]?.runId ?? '', after: 0 }], 1_000_000);
     const scans = lines.filter(
       (line) => / on (?:events_|event_deltas)/.test(line) && !line.includes('never executed'),
     );
     expect(scans.length).toBeGreaterThan(1);
     for (const scan of scans)
-      expect(scan).toMatch(/Index Scan|events_default|Bitmap Heap Scan on event_deltas/);
+      expect(scan).toMatch(/Index (?:Only )?Scan|events_default|Bitmap Heap Scan on event_deltas/);
   });
 });
 

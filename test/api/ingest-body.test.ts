@@ -84,8 +84,8 @@ const outcome = (read: () => unknown) => {
   }
 };
 const withoutText = (text: string) => {
-  const { json: _, ...read } = { json: undefined, ...readIngestLine(text, 'line 1') };
-  return read;
+  const read = readIngestLine(Buffer.from(text), text, 'line 1');
+  return 'complete' in read ? read : { seq: read.seq, event: read.event };
 };
 
 /** Values that a JSON text may hold, and some that no serializer writes: escaped letters, numbers without end, names that objects have already. */

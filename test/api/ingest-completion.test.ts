@@ -125,7 +125,7 @@ describe('the completion of a stream', () => {
         postEvents(api, runner, messageLines(2, 2)),
       ]);
       // Either the event was first, and the completion names another; or it is late.
-      expect([completed.status, event.status].toSorted()).toEqual([200, 409]);
+      expect([completed.status, event.status].toSorted((left, right) => left - right)).toEqual([200, 409]);
     }
   });
 });

@@ -48,6 +48,7 @@ const wrongQueries = (contract: RouteContract) =>
   });
 
 const withQuery = everyRoute.filter(({ contract }) => wrongQueries(contract).length > 0);
+const streams = everyRoute.filter(({ contract }) => contract.answers === 'event-stream');
 const withIds = everyRoute.filter(({ contract }) => contract.path.includes('/:'));
 const withJson = everyRoute.filter(({ contract }) => contract.bodyKind === 'json');
 const withBody = everyRoute.filter(({ contract }) => contract.bodyKind !== 'none');
@@ -60,6 +61,30 @@ describe.each(withQuery)('the query of $id', (route) => {
     const answer = await ask(api, route, path, token === undefined ? {} : { token });
     expect([value, outcomeOf(answer)]).toEqual([value, '400 schema-invalid']);
     expect(answer.body.message).toContain(`query.${name}: `);
+  });
+});
+
+describe.each(streams)('the query of $id', (route) => {
+  const { id, contract } = route;
+  const refused = async (query: string): Promise<string> => {
+    const { params, token } = await successes[id](world);
+    const path = `${pathOf(contract, params)}?${query}`;
+    const answer = await ask(api, route, path, token === undefined ? {} : { token });
+    expect([query, outcomeOf(answer)]).toEqual([query, '400 schema-invalid']);
+    return String(answer.body.message);
+  };
+
+  it('names what nobody knows', async () => {
+    expect(await refused('afterr=39')).toBe('query.afterr: no such parameter (received text)');
+  });
+
+  it('names what is said twice', async () => {
+    for (const query of ['after=1&after=2', 'after=1&after=1', 'after=&after=1']) {
+      expect(await refused(query)).toBe('query.after: expected one value (received more than one)');
+    }
+    expect(await refused('start=latest&x=1&start=latest&x=2')).toBe(
+      'query.start: expected one value (received more than one); query.x: expected one value (received more than one)',
+    );
   });
 });
 

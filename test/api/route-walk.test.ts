@@ -20,6 +20,14 @@ const describedBody = ({ headers }: ApiAnswer) => ({
 const fieldsOf = ({ body, text }: ApiAnswer): string[] =>
   body.ok ? Object.keys(Object(body.data)) : framesIn(text).map(({ frame }) => frame);
 
+/** Ways to ask for the same; a stream refuses a query that it does not know (test/api/route-walk-input.test.ts). */
+const variantsOf = (path: string, isStream: boolean): string[] => [
+  `${path}/`,
+  `/base${path}`,
+  `/base/base${path}`,
+  ...(isStream ? [] : [`${path}?unknown=1`]),
+];
+
 const pairOf = ({ method, path }: { method: string; path: string }) => `${method} ${path}`;
 
 describe('the route table', () => {
@@ -56,15 +64,15 @@ describe.each(everyRoute)('$id', (route) => {
     if (!isRead) return;
     const head = await ask(api, route, path, { ...asked, method: 'HEAD' });
     expect([head.status, head.text, describedBody(head)]).toEqual([answer.status, '', describedBody(answer)]);
-    for (const variant of [`${path}/`, `/base${path}`, `/base/base${path}`, `${path}?unknown=1`]) {
+    for (const variant of variantsOf(path, isStream)) {
       const same = await ask(api, route, variant, asked);
       expect([variant, same.status, fieldsOf(same)]).toEqual([variant, answer.status, fieldsOf(answer)]);
     }
   });
 
-  it('is the same with a slash, with the prefix once and twice, and with a query that it does not know', async () => {
+  it('is the same with a slash, with the prefix once and twice, and but for streams with a query that it does not know', async () => {
     const plain = await ask(api, route, blank);
-    for (const variant of [`${blank}/`, `/base${blank}`, `/base/base${blank}`, `${blank}?unknown=1`]) {
+    for (const variant of variantsOf(blank, contract.answers === 'event-stream')) {
       const answer = await ask(api, route, variant);
       expect([variant, outcomeOf(answer)]).toEqual([variant, outcomeOf(plain)]);
       expect(Object.keys(answer.body)).toEqual(Object.keys(plain.body));

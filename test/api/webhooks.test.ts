@@ -1,5 +1,6 @@
 import { Webhook } from 'standardwebhooks';
 import { describe, expect, it } from 'vitest';
+import { idPrefixes } from '../../contract/ids.js';
 import { pageOf } from '../../contract/queries.js';
 import {
   type WebhookRecord,
@@ -8,10 +9,11 @@ import {
   webhookWithSecretSchema,
 } from '../../contract/webhooks.js';
 import { WebhookKey } from '../../infra/webhooks/webhook-key.js';
+import { newId } from '../../store/new-id.js';
 import { cancelPendingRun } from '../../store/turn-steps.js';
 import { recordTry } from '../../store/webhook-deliveries.js';
 import { apiTokens, startApi } from '../support/api.js';
-import { owner } from '../support/turns.js';
+import { messageLines, owner, postEvents, startTurn } from '../support/turns.js';
 import { useApi } from '../support/use-api.js';
 
 const masterKey = 'KEY-OF-THE-INSTALLATION-0123456789abcdef';
@@ -212,6 +214,35 @@ describe('a secret', () => {
     expect(ended.formerSecretUntil).toBeNull();
   });
 
+  it('that is not the one that signs any more is not handed out to a repeat', async () => {
+    const sent = { body: { url }, headers: { 'idempotency-key': 'stale' } };
+    const made = await api.data(webhookWithSecretSchema, 'POST', '/api/v1/webhooks', sent);
+    const turned = { body: {}, headers: { 'idempotency-key': 'stale' } };
+    const refusedWith = async (one: typeof api, at: string, request: object, reason: string) => {
+      const answer = await one.call('POST', at, request);
+      expect([answer.status, answer.body.failureKind]).toEqual([409, 'conflict']);
+      expect(answer.body.message).toContain(reason);
+      expect(answer.text).not.toContain('whsec_');
+    };
+    const another = await startApi(database, {
+      apiTokens: tokens,
+      webhooks: { key: new WebhookKey('ANOTHER-KEY-0123456789-0123456789-abcdef') },
+    });
+    try {
+      await refusedWith(another, '/api/v1/webhooks', sent, 'another key');
+      await api.data(webhookWithSecretSchema, 'POST', path(made, '/rotate-secret'), turned);
+      await refusedWith(api, '/api/v1/webhooks', sent, 'another secret');
+      await refusedWith(another, path(made, '/rotate-secret'), turned, 'another key');
+      await another.data(webhookWithSecretSchema, 'POST', path(made, '/rotate-secret'), { body: {} });
+      await refusedWith(api, path(made, '/rotate-secret'), turned, 'another key');
+      await refusedWith(another, path(made, '/rotate-secret'), turned, 'another secret');
+    } finally {
+      await another.stop();
+    }
+    await api.call('DELETE', path(made));
+    await refusedWith(api, '/api/v1/webhooks', sent, 'deleted');
+  });
+
   it('is verified by what receivers use', async () => {
     const { id, secret } = await add();
     const message = { id: 'dlv_1', timestampSeconds: Math.floor(Date.now() / 1_000), body: '{}' };
@@ -277,6 +308,63 @@ describe('a delivery', () => {
     );
     expect(dead.items).toMatchObject([{ id: test.id, results: [{ generation: 1, ...tried }] }]);
     expect(await again()).toMatchObject({ id: test.id, state: 'waiting', generation: 2, tries: 0 });
+  });
+});
+
+describe('a test', () => {
+  it('is one of ten that have not ended', async () => {
+    const made = await add({}, acme);
+    const first = await api.data(webhookDeliverySchema, 'POST', path(made, '/test'), acme);
+    for (let count = 1; count < 10; count += 1)
+      await api.data(webhookDeliverySchema, 'POST', path(made, '/test'), acme);
+    const refused = await api.call('POST', path(made, '/test'), acme);
+    expect([refused.status, refused.body.failureKind]).toEqual([409, 'conflict']);
+    const tried = { try: 1, durationMs: 7, status: 200, failure: null };
+    await recordTry(database.pool, { deliveryId: first.id, generation: 1 }, tried, 'delivered');
+    expect((await api.call('POST', path(made, '/test'), acme)).status).toBe(200);
+  });
+});
+
+describe('a request of an agent', () => {
+  it('wakes who delivers, in a batch and by itself; other events do not', async () => {
+    const runner = await startTurn(api);
+    const asks = () => ({
+      type: 'approval_requested',
+      payload: {
+        requestId: newId(idPrefixes.agentRequest),
+        kind: 'command',
+        itemId: 'item-1',
+        summary: 'run it',
+        command: 'rm -rf build',
+        cwd: '/workspace',
+        reason: null,
+        questions: [],
+        fingerprint: 'f1',
+      },
+    });
+    // Said after the wake-up of webhooks, by the same process: when it is heard, so was the other.
+    const barrier = async (key: string) => {
+      const waiter = api.deps.listener.arm('agentrun_runner', key);
+      api.deps.notifier.notify('agentrun_runner', key);
+      expect(await waiter.wait(5_000)).toBe('notified');
+      waiter.close();
+    };
+    await barrier('former tests');
+    const wakes: string[] = [];
+    const end = api.deps.listener.subscribe('agentrun_webhook', 'due', () => wakes.push('webhook'));
+    expect((await postEvents(api, runner, messageLines(1, 1))).status).toBe(200);
+    await barrier('plain');
+    expect(wakes).toEqual([]);
+    await postEvents(api, runner, [{ seq: 2, event: asks() }]);
+    await barrier('batch');
+    expect(wakes).toHaveLength(1);
+    await api.call('POST', `/api/v1/runs/${runner.runId}/events`, {
+      token: runner.runToken,
+      body: asks(),
+    });
+    await barrier('single');
+    expect(wakes).toHaveLength(2);
+    end();
   });
 });
 

@@ -30,29 +30,19 @@ export function benchEvent(seq: number): ProducedEvent {
 }
 
 function payloadOf(type: EventType, itemId: string, text: string): JsonObject {
-  switch (type) {
-    case 'command_execution':
-      return {
-        itemId,
-        command: 'npm test',
-        cwd: '/workspace',
-        status: 'completed',
-        exitCode: 0,
-        output: text,
-        durationMs: 4_211,
-      };
-    case 'tool_call':
-      return {
-        itemId,
-        server: 'search',
-        tool: 'find_files',
-        status: 'completed',
-        arguments: { path: 'src' },
-        result: text,
-      };
-    default:
-      return { itemId, text };
-  }
+  const done = { itemId, status: 'completed' };
+  if (type === 'command_execution')
+    return {
+      ...done,
+      command: 'npm test',
+      cwd: '/workspace',
+      exitCode: 0,
+      output: text,
+      durationMs: 4_211,
+    };
+  if (type === 'tool_call')
+    return { ...done, server: 'search', tool: 'find_files', arguments: { path: 'src' }, result: text };
+  return { itemId, text };
 }
 
 /** Words in an order of its own, as long in JSON as the line leaves room for. */

@@ -4,6 +4,8 @@ import { z } from 'zod';
 export const producerOptionsSchema = z.object({
   side: z.enum(['api', 'pg']),
   url: z.string(),
+  /** The side `pg` prepares its INSERT once for each connection. */
+  prepared: z.boolean(),
   /** Events of one request, or of one INSERT. */
   batch: z.number().int().positive(),
   durationMs: z.number().positive(),

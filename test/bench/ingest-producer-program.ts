@@ -28,7 +28,7 @@ async function produce(options: ProducerOptions): Promise<ProducerResult> {
         return { store: overHttp(options, run, agent, redactor), close: () => Promise.resolve() };
       const client = new pg.Client({ connectionString: options.url });
       await client.connect();
-      return { store: straight(client, options.batch, run.runId), close: () => client.end() };
+      return { store: straight(client, options, run.runId), close: () => client.end() };
     }),
   );
   const startedAt = performance.now();
@@ -89,14 +89,14 @@ function post(url: string, agent: Agent, headers: Record<string, string>, lines:
 
 const columns = ['run_id', 'seq', 'event_id', 'epoch', 'producer_seq', 'type', 'at', 'payload'];
 
-/** The baseline: one INSERT of `batch` rows, prepared once, in autocommit. */
-function straight(client: pg.Client, batch: number, runId: string): Store {
+/** The baseline: one INSERT of `batch` rows with parameters, in autocommit. */
+function straight(client: pg.Client, { batch, prepared }: ProducerOptions, runId: string): Store {
   const rows = Array.from(
     { length: batch },
     (_, row) => `(${columns.map((_column, index) => `$${row * columns.length + index + 1}`).join(', ')})`,
   );
   const insert = {
-    name: 'insert-events',
+    ...(prepared ? { name: 'insert-events' } : {}),
     text: `insert into events (${columns.join(', ')}) values ${rows.join(', ')}`,
   };
   return async (first) => {

@@ -11,7 +11,7 @@ export async function timedTurn(
   const startedAt = performance.now();
   const answer = await send(local, sessionId, prompt);
   let elapsedMs: number | undefined;
-  const status = await watchSession({
+  const { status } = await watchSession({
     client: local.client,
     sessionId,
     from: { runId: answer.run.id, seq: 0 },

@@ -43,7 +43,10 @@ it.each<[string, JsonObject, string[]]>([
   expect(shown('backend_status', payload)).toEqual(expected);
 });
 
-it('watch tells a note of AgentRun from a message of a person', () => {
+it('watch tells a note of AgentRun, in one line, from a message of a person', () => {
+  expect(shown('user_message', { commandId: 'note_run_1_2', text: '[AgentRun] attempt 2\n\nmore' })).toEqual([
+    'note to the agent> [AgentRun] attempt 2 …',
+  ]);
   expect(shown('user_message', { commandId: 'note_run_1_2', text: 'go on' })).toEqual([
     'note to the agent> go on',
   ]);
@@ -55,6 +58,10 @@ it.each<[JsonObject, string]>([
   [
     { terminalStatus: 'failed', failureKind: 'provider-auth', message: 'no key' },
     '■ turn failed (provider-auth: no key)',
+  ],
+  [
+    { terminalStatus: 'failed', failureKind: 'provider-auth', message: '400: {"error":{"message":"no"}}' },
+    '■ turn failed (provider-auth: 400: no)',
   ],
   [{ terminalStatus: 'completed' }, '■ turn completed'],
 ])('watch shows the end %j', (payload, expected) => {
@@ -94,6 +101,24 @@ it.each<[string, EventType, JsonObject, string[]]>([
       ...Array.from({ length: 11 }, (_, index) => `  line ${index + 9}`),
       `  ${'x'.repeat(300)}…`,
     ],
+  ],
+  [
+    'all of an output that is a few lines longer, with its blank lines',
+    'command_execution',
+    { ...ended, output: `a\n\n${'b\n'.repeat(12)}\n\n` },
+    ['  a', '', ...Array.from({ length: 12 }, () => '  b')],
+  ],
+  [
+    'how much of an output was not kept',
+    'command_execution',
+    { ...ended, output: 'x\n'.repeat(15), outputOmittedBytes: 1_200 },
+    ['  … 3 lines and 1,200 bytes more', ...Array.from({ length: 12 }, () => '  x')],
+  ],
+  [
+    'an error of a provider in its words',
+    'error',
+    { message: '{"error":{"message":"a\\u001b"}}' },
+    ['error> a\\u001b'],
   ],
   [
     'changed files with their counts',

@@ -63,3 +63,14 @@ it('ends a turn with how long it took and what it used, where that is known', ()
     '■ turn completed',
   ]);
 });
+
+it('says an error once, and that of the turn before not at all', () => {
+  const show = viewer();
+  const failed = { terminalStatus: 'failed', failureKind: 'provider-auth', message: 'no key' };
+  expect(show('error', { message: 'no key' })).toEqual(['error> no key']);
+  expect(show('terminal_status', failed)).toEqual(['■ turn failed (provider-auth), 1.0 s']);
+  expect(show('terminal_status', failed, { runId: 'run_2', seq: 9 })).toEqual([
+    '',
+    '■ turn failed (provider-auth: no key)',
+  ]);
+});

@@ -33,6 +33,21 @@ describe('explainError', () => {
     expect(code).toBe(2);
   });
 
+  it('names the option of a list, and a wrong field once', () => {
+    const issue = (path: string, expected: string) => ({ path, expected, received: 'string' });
+    const error = new ApiError({
+      status: 400,
+      failureKind: 'schema-invalid',
+      message: '',
+      details: {
+        issues: [issue('url', 'an https:// URL'), issue('url', 'another'), issue('events.0', '"run.failed"')],
+      },
+    });
+    expect(explainError(error, { optionNames: { url: '<url>', events: '--event' } }).text).toBe(
+      'schema-invalid: <url>: expected an https:// URL; --event: expected "run.failed"',
+    );
+  });
+
   it.each([
     { message: 'session s1 does not exist', hinted: true },
     {

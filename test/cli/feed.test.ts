@@ -12,11 +12,32 @@ it.each<[EventType, JsonObject, string]>([
   ['steer_delivery', { delivery: 'delivered' }, 'steer delivered'],
   ['command_execution', { ...command, status: 'inProgress' }, '$ make …'],
   ['command_execution', { ...command, status: 'failed', exitCode: 2 }, '$ make … ended, exit code 2'],
-  ['command_execution', { ...command, status: 'declined' }, '$ make … ended'],
-  ['backend_status', { phase: 'boot' }, 'backend_status boot'],
-  ['usage', {}, 'usage'],
+  ['command_execution', { ...command, status: 'declined' }, '$ make … ended, declined'],
+  [
+    'command_execution',
+    { ...command, command: 'x'.repeat(50), status: 'completed', exitCode: 0 },
+    `$ ${'x'.repeat(40)} … ended, exit code 0`,
+  ],
+  ['backend_status', { phase: 'cancel-requested' }, '· a cancel was requested'],
+  ['usage', { totalTokens: 2_300 }, 'usage 2,300 tokens'],
+  ['diff', {}, 'diff'],
 ])('feed shows %s %j in one line', (type, payload, expected) => {
-  const line = feedLine({
+  expect(shown(type, payload)).toEqual([`2026-01-01T00:00:00.000Z t/p s1 ${expected}`]);
+});
+
+it.each<[EventType, JsonObject]>([
+  ['backend_status', { phase: 'boot' }],
+  ['backend_status', { phase: 'thread-opened' }],
+  ['usage', { source: 'proxy', totalTokens: 0 }],
+  ['usage', {}],
+  ['reasoning', { text: '' }],
+  ['file_change', { status: 'inProgress', changes: [] }],
+])('feed is silent about %s %j', (type, payload) => {
+  expect(shown(type, payload)).toEqual([]);
+});
+
+function shown(type: EventType, payload: JsonObject): string[] {
+  return feedLine({
     seq: 1,
     eventId: 'evt_1',
     runId: 'run_1',
@@ -28,6 +49,5 @@ it.each<[EventType, JsonObject, string]>([
     tenantId: 't',
     projectId: 'p',
     sessionId: 's1',
-  });
-  expect(stripVTControlCharacters(line)).toBe(`2026-01-01T00:00:00.000Z t/p s1 ${expected}`);
-});
+  }).map(stripVTControlCharacters);
+}

@@ -27,6 +27,11 @@ describe('lines of a terminal', () => {
     ['e\u0301e\u0301e\u0301', 2, ['e\u0301e\u0301', 'e\u0301']],
     ['a\tb', 10, ['a    b']],
     ['漢', 1, ['漢']],
+    ['one two three', 8, ['one two', 'three']],
+    ['one two', 3, ['one', 'two']],
+    ['a longerword', 6, ['a', 'longer', 'word']],
+    ['    longword', 8, ['    long', 'word']],
+    ['漢字 漢字', 6, ['漢字', '漢字']],
   ])('%j in %d columns', (line, columns, pieces) => {
     expect(wrapped(line, columns)).toEqual(pieces);
   });
@@ -38,11 +43,11 @@ describe('text that is being written', () => {
     expect(linesOf(live)).toEqual([]);
     live.add({ itemId: 'a', offset: 0, text: 'Hello' });
     live.add({ itemId: 'a', offset: 5, text: ', world\nand' });
-    expect(linesOf(live)).toEqual(['… Hello, world', '  and']);
+    expect(linesOf(live)).toEqual(['…      Hello, world', '  and']);
     live.add({ itemId: 'a', offset: 5, text: '.' });
-    expect(linesOf(live)).toEqual(['… Hello.']);
+    expect(linesOf(live)).toEqual(['…      Hello.']);
     live.ends(event('agent_message', { itemId: 'other', text: 'x' }));
-    expect(linesOf(live)).toEqual(['… Hello.']);
+    expect(linesOf(live)).toEqual(['…      Hello.']);
     live.ends(event('agent_message', { itemId: 'a', text: 'Hello.' }));
     expect(linesOf(live)).toEqual([]);
   });
@@ -51,11 +56,11 @@ describe('text that is being written', () => {
     const live = new LiveText();
     live.add({ itemId: 'a', offset: 100, text: 'from the middle' });
     live.add({ itemId: 'a', offset: 115, text: ' on' });
-    expect(linesOf(live)).toEqual(['… from the middle on']);
+    expect(linesOf(live)).toEqual(['…      from the middle on']);
     live.add({ itemId: 'a', offset: 500, text: 'later' });
-    expect(linesOf(live)).toEqual(['… later']);
+    expect(linesOf(live)).toEqual(['…      later']);
     live.add({ itemId: 'b', offset: 0, text: 'other' });
-    expect(linesOf(live)).toEqual(['… other']);
+    expect(linesOf(live)).toEqual(['…      other']);
     live.ends(event('terminal_status', {}));
     expect(linesOf(live)).toEqual([]);
   });
@@ -72,12 +77,12 @@ describe('text that is being written', () => {
       Array.from({ length: 8 }, (_, index) => `${index === 0 ? '…' : ' '} line ${1_993 + index}`),
     );
     live.add({ itemId: 'b', offset: 0, text: '漢'.repeat(12) });
-    expect(linesOf(live, 22)).toEqual([`… ${'漢'.repeat(10)}`, `  ${'漢'.repeat(2)}`]);
+    expect(linesOf(live, 22)).toEqual([`…      ${'漢'.repeat(7)}`, `  ${'漢'.repeat(5)}`]);
   });
 
   it('is escaped', () => {
     const live = new LiveText();
     live.add({ itemId: 'a', offset: 0, text: '\u001b[2Jx\u202e\ry' });
-    expect(linesOf(live)).toEqual(['… \\u001b[2Jx\\u202e\\u000dy']);
+    expect(linesOf(live)).toEqual(['…      \\u001b[2Jx\\u202e\\u000dy']);
   });
 });

@@ -17,6 +17,7 @@ function recorder(over: Partial<Output> = {}) {
       if (lines.length > 0) written.push(...plain(lines));
     },
     live: (lines) => written.push({ live: plain(lines) }),
+    settle: () => written.push('settle'),
     remark: () => undefined,
     data: (...values) => {
       if (over.json === true) written.push(...values);
@@ -53,8 +54,8 @@ it('shows text while it is written, below what stays, and its message in its pla
   screen.show([message]);
   screen.close();
   expect(written).toEqual([
-    { live: ['… Hello'] },
-    { live: ['… Hello, wor'] },
+    { live: ['…      Hello'] },
+    { live: ['…      Hello, wor'] },
     '  steer delivered',
     { live: [] },
     'agent> Hello, world',
@@ -86,4 +87,20 @@ it('is each frame, and nothing else, with --json', () => {
   const { written, screen } = recorder({ json: true });
   screen.show([delta(0, 'Hello'), message]);
   expect(written).toEqual([delta(0, 'Hello'), message]);
+});
+
+it('is wrapped as it was when it was written, and stays where it was when nobody looks on', () => {
+  const { written, screen } = recorder();
+  const text = 'one two three four five six seven eight nine ten eleven twelve';
+  screen.show([delta(0, text)]);
+  screen.settle();
+  screen.show([event(2, 'agent_message', { itemId: 'm', text })]);
+  const rest = ['  eight nine ten eleven twelve'];
+  expect(written).toEqual([
+    { live: ['…      one two three four five six seven', ...rest] },
+    'settle',
+    { live: [] },
+    'agent> one two three four five six seven',
+    ...rest,
+  ]);
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { tellWaiting } from '../../cli/waiting-remarks.js';
 import { type WatchFrame, type WatchOptions, watchSession } from '../../cli/watch-session.js';
 import { createApiClient } from '../../client/index.js';
 import { nextTurn } from '../../store/next-turn.js';
@@ -18,7 +19,7 @@ const finish = (runId: string, terminalStatus: 'completed' | 'failed' = 'complet
 function watching(sessionId: string, more: Partial<WatchOptions> = {}) {
   const shown: string[] = [];
   const frames: WatchFrame[] = [];
-  const status = watchSession({
+  const end = watchSession({
     client,
     sessionId,
     from: null,
@@ -31,9 +32,12 @@ function watching(sessionId: string, more: Partial<WatchOptions> = {}) {
     },
     ...more,
   });
+  const status = end.then((one) => one.status);
+  // Looked at by those who expect it.
+  status.catch(() => undefined);
   const shows = (text: string) =>
     eventually(text, () => (shown.some((one) => one === text) ? true : undefined));
-  return { shown, frames, status, shows };
+  return { shown, frames, end, status, shows };
 }
 
 describe('watchSession', () => {
@@ -67,14 +71,14 @@ describe('watchSession', () => {
     const rest = ['completed', ['1.3 agent_message', '1.4 terminal_status']];
     expect(await behind({ runId: runner.runId, seq: 2 })).toEqual(rest);
     expect(await behind({ turn: 1, seq: 2 })).toEqual(rest);
-    expect(await behind({ runId: runner.runId, seq: 4 })).toEqual([null, []]);
+    expect(await behind({ runId: runner.runId, seq: 4 })).toEqual(['completed', []]);
     await expect(behind({ turn: 1, seq: 5 })).rejects.toMatchObject({ failureKind: 'cursor-ahead' });
   });
 
   it('ends at once in a session without turns, and is refused where there is none', async () => {
     const sessionId = newSessionId();
     await api.call('POST', '/api/v1/sessions', { body: { ...owner, sessionId } });
-    expect(await watching(sessionId).status).toBeNull();
+    expect(await watching(sessionId).end).toEqual({ status: null, unshown: null });
     await expect(watching('nobody').status).rejects.toMatchObject({ failureKind: 'not-found' });
     const other = await startTurn(api);
     await expect(watching(sessionId, { from: { runId: other.runId, seq: 0 } }).status).rejects.toMatchObject({
@@ -108,7 +112,19 @@ describe('watchSession', () => {
     await finish(waits.run.id, 'failed');
     await cancelPendingRun(database.pool, cancelled.run.id, null);
     expect([await watch.status, watch.shown]).toEqual(['failed', ['2.1 terminal_status']]);
-    expect([await never.status, never.shown]).toEqual(['cancelled', []]);
+    expect(await never.end).toMatchObject({ status: 'cancelled', unshown: { id: cancelled.run.id } });
+    expect(never.shown).toEqual([]);
+  });
+
+  it('knows how the last turn ended when nothing of it is left to show, also of an archived session', async () => {
+    const { sessionId, runId } = await startTurn(api);
+    await finish(runId, 'failed');
+    const from = { turn: 1, seq: 2 };
+    const unshown = { id: runId, terminalStatus: 'failed' };
+    expect(await watching(sessionId, { from }).end).toMatchObject({ status: 'failed', unshown });
+    expect(await watching(sessionId).end).toEqual({ status: 'failed', unshown: null });
+    await api.call('POST', `/api/v1/sessions/${sessionId}/archive`);
+    expect(await watching(sessionId, { from }).end).toMatchObject({ status: 'failed', unshown });
   });
 
   it('follows until it is stopped, and ends with its session', async () => {
@@ -142,15 +158,15 @@ describe('watchSession', () => {
         return fetch(input, init);
       },
     });
-    const waits: boolean[] = [];
+    const remarks: string[] = [];
     const watch = watching(runner.sessionId, {
       client: flaky,
-      onWaiting: (reason) => waits.push(reason !== null),
+      onState: tellWaiting({ remark: (text) => remarks.push(text) }),
     });
     await finish(runner.runId);
     expect(await watch.status).toBe('completed');
-    expect([waits, watch.shown]).toEqual([
-      [true, false],
+    expect([remarks, watch.shown]).toEqual([
+      [expect.stringMatching(/^the API does not answer \(.*no connection.*\); waiting$/), 'the API is back'],
       ['1.1 attempt_started', '1.2 terminal_status'],
     ]);
   });

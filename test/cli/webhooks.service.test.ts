@@ -45,9 +45,8 @@ it('webhook: made, shown, tested, sent again, rotated, paused and removed from t
     '--tenant',
     'acme',
   );
-  const [id = '', secret = ''] = added.split('\n');
+  const [, id = '', secret = ''] = /^id +(whk_\S+)\nsecret +(whsec_\S+) +shown only now$/.exec(added) ?? [];
   expect(id).toMatch(/^whk_/);
-  expect(secret).toMatch(/^whsec_/);
   expect(await done('webhook', 'list')).toMatch(new RegExp(`${id} +active +acme +run.failed +${url}`));
   const shown = await done('webhook', 'show', id);
   expect(shown).toContain('labels   team=core');
@@ -80,6 +79,11 @@ it('webhook: made, shown, tested, sent again, rotated, paused and removed from t
   const missing = await agentrun('webhook', 'show', id);
   expect(missing).toMatchObject({ code: 4, err: expect.stringContaining('does not exist') });
   const wrong = await agentrun('webhook', 'add', 'http://127.0.0.1/x');
-  expect(wrong).toMatchObject({ code: 2, err: expect.stringContaining('<url>') });
+  expect(wrong).toMatchObject({ code: 2, err: expect.stringContaining('AGENTRUN_WEBHOOK_ALLOWED_HOSTS') });
+  expect(wrong.err.match(/<url>/g)).toHaveLength(1);
+  const odd = await agentrun('webhook', 'add', 'nowhere');
+  expect(odd.err.match(/<url>/g)).toHaveLength(1);
+  const event = await agentrun('webhook', 'add', url, '--event', 'run.foo');
+  expect(event).toMatchObject({ code: 2, err: expect.stringContaining('--event: expected') });
   expect(await agentrun('webhook', 'rotate', id, '--former-valid-hours', 'some')).toMatchObject({ code: 2 });
 }, 120_000);

@@ -149,3 +149,17 @@ it(
   },
   limitMs,
 );
+
+it(
+  'the example says what it needs when no run is named',
+  async () => {
+    const asked = run(process.execPath, [join(root, 'examples', 'watch-run.mjs')], {
+      env: childEnvironment({}),
+    });
+    await expect(asked).rejects.toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/^usage: .* RUN_ID$/m),
+    });
+  },
+  limitMs,
+);

@@ -26,6 +26,7 @@ const cases: [string, string, SseFrame[]][] = [
   ['unknown fields', 'colour: red\ndata: a\nidx: 3\n\n', [frame('a')]],
   ['retry', 'retry: 5\n\nretry: soon\ndata: a\n\n', [frame('a')]],
   ['a frame without data', 'id: 7\nevent: x\n\ndata: a\n\n', [frame('a')]],
+  ['a place', 'id: 7\n: at 7\n\ndata: a\n\n', [{ name: undefined, id: '7', data: undefined }, frame('a')]],
   ['an unterminated last frame', 'data: a\n\ndata: b\n', [frame('a')]],
   ['an unterminated last line', 'data: a\n\ndata: b', [frame('a')]],
   ['an unterminated last frame after CR', 'data: a\r\rdata: b\r', [frame('a')]],

@@ -50,7 +50,7 @@ describe('the registry of failure kinds', () => {
 
   it('has no kind that no route and no part of the server answers', () => {
     const answered = new Set<string>(Object.values(routes).flatMap((route) => [...failuresOf(route)]));
-    const beforeRoutes = ['route-not-found', 'method-not-allowed', 'request-timeout', 'headers-too-large'];
+    const beforeRoutes = ['route-not-found', 'method-not-allowed', 'headers-too-large'];
     expect(requestKinds.map(([kind]) => kind).filter((kind) => !answered.has(kind))).toEqual(beforeRoutes);
   });
 });

@@ -6,6 +6,8 @@ import { bodyExamples } from '../../api/openapi/examples.js';
 import { requestFailureKinds } from '../../contract/failure-kinds.js';
 import { failuresOf, type RouteContract } from '../../contract/route-contract.js';
 import { routes } from '../../contract/routes/index.js';
+import { webhookMessageSchemas } from '../../contract/webhook-messages.js';
+import { webhookEventTypes } from '../../contract/webhooks.js';
 import { packageRoot } from '../../infra/config/package-root.js';
 import { openApiFile, openApiText } from '../support/openapi-file.js';
 
@@ -43,6 +45,10 @@ const documentSchema = z.strictObject({
   externalDocs: z.looseObject({ url: z.string() }),
   tags: z.array(z.object({ name: z.string(), description: z.string() })),
   paths: z.record(z.string(), z.record(z.string(), operationSchema)),
+  webhooks: z.record(
+    z.string(),
+    z.object({ post: operationSchema.pick({ summary: true, description: true, requestBody: true }).loose() }),
+  ),
   components: z.record(
     z.enum(['schemas', 'parameters', 'headers', 'responses', 'securitySchemes']),
     z.record(z.string(), z.looseObject({})),
@@ -114,6 +120,16 @@ describe('the OpenAPI document', () => {
     const used = new Set(operations.flatMap(({ operation }) => operation.tags));
     const described = document.tags.map(({ name }) => name);
     expect(described.toSorted()).toEqual([...used].toSorted());
+  });
+
+  it('has a message for each event of a webhook', () => {
+    const words = z.union([z.object({ enum: z.array(z.string()) }), z.object({ const: z.string() })]);
+    const types = Object.values(webhookMessageSchemas).flatMap(({ shape }) => {
+      const said = words.parse(z.toJSONSchema(shape.type));
+      return 'enum' in said ? said.enum : [said.const];
+    });
+    expect(types.toSorted()).toEqual([...webhookEventTypes, 'webhook.test'].toSorted());
+    expect(Object.keys(document.webhooks)).toEqual(Object.keys(webhookMessageSchemas));
   });
 
   it('names the public address first, and where it was read from behind every prefix', () => {

@@ -14,10 +14,18 @@ describe('the transcript', () => {
     ['agent_message', { text: 'one\n\ntwo' }, ['agent> one', '', '  two']],
     ['agent_message', {}, ['agent>']],
     ['command_execution', { ...ended, status: 'inProgress' }, []],
-    ['command_execution', ended, ['$ npm test']],
-    ['command_execution', { ...ended, output: 'a\r\nb\n\n' }, ['$ npm test', '  a', '  b']],
-    ['command_execution', { ...ended, output: `${esc}[32mok${esc}[0m` }, ['$ npm test', '  ok']],
-    ['command_execution', { ...ended, command: 'a\nb' }, ['$ a', '  b']],
+    ['command_execution', ended, ['$ npm test', '  (exit code 0)']],
+    [
+      'command_execution',
+      { ...ended, output: 'a\r\n\nb\n\n' },
+      ['$ npm test', '  a', '', '  b', '  (exit code 0)'],
+    ],
+    [
+      'command_execution',
+      { ...ended, output: `${esc}[32mok${esc}[0m` },
+      ['$ npm test', '  ok', '  (exit code 0)'],
+    ],
+    ['command_execution', { ...ended, command: 'a\nb' }, ['$ a', '  b', '  (exit code 0)']],
     [
       'command_execution',
       { ...ended, status: 'failed', exitCode: 7, durationMs: 2_345 },
@@ -49,6 +57,26 @@ describe('the transcript', () => {
     ['tool_call', { server: 's', tool: 't', status: 'inProgress' }, []],
     ['error', { message: 'lost', willRetry: true }, ['retrying> lost']],
     ['error', { message: 'lost', willRetry: false }, ['error> lost']],
+    [
+      'error',
+      { message: 'HTTP 429: {"error":{"message":"slow\\u001b[2J"}}' },
+      ['error> HTTP 429: slow\\u001b[2J'],
+    ],
+    [
+      'terminal_status',
+      { terminalStatus: 'failed', failureKind: 'provider-auth', message: '{"error":{"message":"no key"}}' },
+      ['■ turn failed (provider-auth: no key)'],
+    ],
+    [
+      'user_message',
+      { commandId: 'note_run_1_2', text: '[AgentRun] attempt 2\n\nmore' },
+      ['note> [AgentRun] attempt 2 …'],
+    ],
+    [
+      'command_execution',
+      { ...ended, output: 'tail', outputOmittedBytes: 12 },
+      ['$ npm test', '  … 12 bytes more', '  tail', '  (exit code 0)'],
+    ],
     [
       'approval_requested',
       {
@@ -146,10 +174,29 @@ describe('the transcript', () => {
     expect(message).toMatch(/a\n {2}… 50002 characters more$/);
     const lines = Array.from({ length: 100 }, (_, index) => `line ${index + 1}`);
     const output = text('command_execution', { ...ended, output: lines.join('\n') }).split('\n');
-    expect(output.slice(0, 3)).toEqual(['$ npm test', '  …', '  line 61']);
-    expect(output.at(-1)).toBe('  line 100');
-    expect(text('command_execution', { ...ended, output: 'x'.repeat(100_000) }).length).toBeLessThan(4_100);
+    expect(output.slice(0, 3)).toEqual(['$ npm test', '  … 60 lines more', '  line 61']);
+    expect(output.slice(-2)).toEqual(['  line 100', '  (exit code 0)']);
+    const long = text('command_execution', { ...ended, output: 'x'.repeat(100_000) });
+    expect(long.length).toBeLessThan(4_100);
+    expect(long).toContain('\n  … 96000 characters more\n');
     expect(text('error', { message: 'x'.repeat(100_000) }).length).toBeLessThan(2_100);
+  });
+
+  it('hides a few lines only if there are more', () => {
+    const of = (count: number) =>
+      text('command_execution', { ...ended, output: 'x\n'.repeat(count) })
+        .split('\n')
+        .slice(1, -1);
+    expect(of(42)).toEqual(Array.from({ length: 42 }, () => '  x'));
+    expect(of(43)).toEqual(['  … 3 lines more', ...Array.from({ length: 40 }, () => '  x')]);
+    // A line that is cut is one that is missing.
+    expect(of(1)).toEqual(['  x']);
+    const wide = text('command_execution', {
+      ...ended,
+      output: `${'a'.repeat(3_000)}\n${'b'.repeat(3_000)}`,
+    });
+    expect(wide.split('\n')[1]).toBe('  … 1 line more');
+    expect(wide).not.toContain('a'.repeat(2));
   });
 
   it('survives payloads of any form', () => {

@@ -162,7 +162,7 @@ describe('watch', () => {
   }, 60_000);
 
   function startWatch(sessionId: string): ChildProcess {
-    return spawn(process.execPath, ['dist/cli/main.js', 'watch', sessionId, '--json'], {
+    return spawn(process.execPath, ['dist/cli/main.js', 'watch', sessionId, '--json', '--resume'], {
       env: childEnvironment({ AGENTRUN_DATA_DIR: local.dataDir }),
       stdio: ['ignore', 'pipe', 'inherit'],
     });

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createRedactor, redacted } from '../../infra/telemetry/redaction.js';
 
@@ -145,4 +146,94 @@ test.each([
   const startedAt = performance.now();
   redactor.text(unit.repeat(Math.ceil(1_048_576 / unit.length)));
   expect(performance.now() - startedAt).toBeLessThan(3_000);
+});
+
+describe('characters that show nothing', () => {
+  const hidden = [
+    '\x07',
+    '\0',
+    '\x01',
+    '\x1b',
+    '\x9b',
+    '\v',
+    '\x7f',
+    '\u00ad',
+    '\u200b',
+    '\u2060',
+    '\ufeff',
+    '\ufe0f',
+    '\u034f',
+    '\u{e0041}',
+    '\x1b[0m',
+    '\x1b[38;5;196m',
+    '\x1b(B',
+    '\x1b]8;;https://example.com\x07',
+    '\x1b]8;;\x1b\\',
+    '\\u001b[0m',
+    '\\\\u001b[31m',
+    '\\u200B',
+    '\\u0007',
+  ];
+  const secrets = [key, 'hunter2-pass', 'my pass wörd', 'with\u200bzero-width'];
+  const forms = (secret: string) => [
+    secret,
+    Buffer.from(secret).toString('base64url'),
+    Buffer.from(secret).toString('hex'),
+    percent(secret),
+  ];
+
+  test('between those of a secret hide it from nobody', () => {
+    const redactor = createRedactor(secrets);
+    const cases = fc.constantFrom(...secrets.flatMap(forms)).chain((form) =>
+      fc
+        .array(fc.oneof({ weight: 3, arbitrary: fc.constant('') }, fc.constantFrom(...hidden)), {
+          minLength: form.length,
+          maxLength: form.length,
+        })
+        // What stands behind a lone escape is read as its letter, or as a colour: one or the other throughout.
+        .filter(
+          (gaps) => !gaps.includes('\x1b') || gaps.every((gap) => gap === '\x1b' || !gap.includes('\x1b')),
+        )
+        .map((gaps) => Array.from(form, (character, at) => character + (gaps[at] ?? '')).join('')),
+    );
+    fc.assert(
+      fc.property(cases, fc.constantFrom(...hidden, ' '), (form, before) => {
+        const output = redactor.text(`${before}so: ${form} and on`);
+        expect(output).toMatch(/so: \[redacted\].{0,40} and on$/su);
+        expect(redactor.text(output)).toBe(output);
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test('stay where there is no secret, and hide no shape of a credential', () => {
+    const redactor = createRedactor([key]);
+    const coloured = '\x1b[31mred\x1b[0m 👩‍💻 C:\\foo\\bar\u200b\x07 \\u001b[0m';
+    expect(redactor.text(coloured)).toBe(coloured);
+    expect(redactor.text(`${coloured} ${key} ${coloured}`)).toBe(`${coloured} ${redacted} ${coloured}`);
+    const token = 'abcdefghij0123456789';
+    expect(redactor.text(`x\x1b[1msk-${token}\x1b[0m`)).toBe(`x\x1b[1m${redacted}\x1b[0m`);
+    expect(redactor.text(`key sk-abcd\x1b[1m${token} ok`)).toBe(`key ${redacted} ok`);
+    expect(redactor.text(`Bearer ${token}\0, Bearer ${token}${key}`)).toBe(
+      `Bearer ${redacted}\0, Bearer ${redacted}${redacted}`,
+    );
+  });
+
+  test('what was found says where it stands', () => {
+    const redactor = createRedactor([key]);
+    const split = `${key.slice(0, 9)}\x1b[0m${key.slice(9)}`;
+    const text = `\u200b${split} and ${key}${key}, \x07.`;
+    expect(redactor.find(text).map(({ from, to }) => text.slice(from, to))).toEqual([split, key, key]);
+    expect(redactor.find('nothing \x07')).toEqual([]);
+  });
+
+  test.each(['\x1b', '\x1b]', '\x1b]a', '\x1b[', '\x1b[0', '\\', '\\u001b]a', 'a\u200b', '\0', 'eyJ\0.'])(
+    '%j repeated to 1 MiB takes time in proportion',
+    (unit) => {
+      const redactor = createRedactor([key]);
+      const startedAt = performance.now();
+      redactor.text(unit.repeat(Math.ceil(1_048_576 / unit.length)));
+      expect(performance.now() - startedAt).toBeLessThan(5_000);
+    },
+  );
 });

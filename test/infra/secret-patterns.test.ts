@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { secretPattern } from '../../infra/telemetry/secret-patterns.js';
+import { lookAt, secretPattern } from '../../infra/telemetry/secret-patterns.js';
 
 const letters: Readonly<Record<string, string>> = { '"': '"', '/': '/', '\n': 'n' };
 const hexOf = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
@@ -63,10 +63,36 @@ it('a secret of which characters are escaped is found where a pattern of the who
   fc.assert(
     fc.property(cases, ({ secret, text }) => {
       const plain = text.replaceAll(secret, '#');
-      expect(secretPattern(secret).replace(text, '#')).toBe(
+      expect(secretPattern(secret).replace(text, () => '#', lookAt(text))).toBe(
         /[%\\]/.test(plain) ? plain.replace(wholePattern(secret), '#') : plain,
       );
     }),
-    { numRuns: 20_000 },
+    { numRuns: 600 },
+  );
+});
+
+it.each(['pass\\word', 'rate=100%sure'])(
+  'a secret that holds the sign of an escape is found escaped: %s',
+  (secret) => {
+    for (const form of [JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret)]) {
+      const text = `before ${form} after`;
+      expect(secretPattern(secret).replace(text, () => '#', lookAt(text))).toBe('before # after');
+    }
+  },
+);
+
+it('a long word is found wherever it stands', () => {
+  const word = fc.constantFrom('a', 'Z', '9', '_', '+', '/', '=', '.', '~', '-', ' ', '"', 'é');
+  fc.assert(
+    fc.property(fc.string({ unit: word, maxLength: 60 }), (text) => {
+      expect(lookAt(text).hasLongWord).toBe(/[\w+/=.~-]{16}/.test(text));
+    }),
+    { numRuns: 2_000 },
+  );
+  fc.assert(
+    fc.property(fc.nat(40), fc.integer({ min: 14, max: 18 }), fc.nat(40), (before, length, after) => {
+      const text = `${' '.repeat(before)}${'x'.repeat(length)}${' '.repeat(after)}`;
+      expect(lookAt(text).hasLongWord).toBe(length >= 16);
+    }),
   );
 });

@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -17,6 +18,7 @@ import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
+import type { SpilledEvents } from '../../infra/storage/session-storage.js';
 
 let outer: string;
 let dataDir: string;
@@ -220,5 +222,46 @@ describe('removing', () => {
     await expect(storage.measure('s')).rejects.toThrow(/left alone/);
     await expect(remove('s')).rejects.toThrow(/left alone/);
     expect(readFileSync(join(outer, 'elsewhere', 's', 'file'), 'utf8')).toBe('kept');
+  });
+});
+
+describe('what an attempt left', () => {
+  const runId = 'run_00000000000000000000000000';
+  const spill = (text: string) =>
+    `${JSON.stringify({ seq: 1, event: { type: 'agent_message', payload: { text } } })}\n`;
+  const attempt = { runId, epoch: 1 };
+  async function textsOf(spilled: SpilledEvents): Promise<unknown[]> {
+    const texts: unknown[] = [];
+    for await (const lines of spilled.batches()) texts.push(...lines.map(({ event }) => event.payload.text));
+    return texts;
+  }
+
+  it.skipIf(process.platform !== 'linux').each(['supervisor', 'supervisor/runs', `supervisor/runs/${runId}`])(
+    'is read and removed where it was looked for, whatever %s is turned into meanwhile',
+    async (swapped) => {
+      const rest = join(`supervisor/runs/${runId}`, 'events-1.ndjson').slice(swapped.length);
+      write('s', `supervisor/runs/${runId}/events-1.ndjson`, spill('its own'));
+      const other = join(outer, 'other', rest);
+      mkdirSync(dirname(other), { recursive: true });
+      writeFileSync(other, spill('of somebody else'));
+      await storage.withSpill('s', attempt, async (spilled) => {
+        renameSync(join(root('s'), swapped), join(root('s'), 'aside'));
+        symlinkSync(join(outer, 'other'), join(root('s'), swapped));
+        expect(await textsOf(spilled)).toEqual(['its own']);
+        await spilled.remove();
+      });
+      expect(existsSync(other)).toBe(true);
+      expect(existsSync(join(root('s'), 'aside', rest))).toBe(false);
+      const use = () => Promise.reject(new Error('there is nothing to use'));
+      await expect(storage.withSpill('s', attempt, use)).rejects.toThrow(/ENOTDIR|ELOOP/);
+    },
+  );
+
+  it('of another attempt, or of none, is nothing', async () => {
+    const use = () => Promise.reject(new Error('there is nothing to use'));
+    await storage.withSpill('s', attempt, use);
+    write('s', `supervisor/runs/${runId}/events-2.ndjson`, spill('later'));
+    await storage.withSpill('s', attempt, use);
+    await expect(storage.withSpill('s', { runId: '../..', epoch: 1 }, use)).rejects.toThrow(/run id/);
   });
 });

@@ -8,6 +8,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -18,8 +19,9 @@ import { ApiError, ConnectionError } from '../../client/index.js';
 import type { ProducedEvent } from '../../contract/events.js';
 import { type IngestLine, ingestLineSchema } from '../../contract/ingest.js';
 import { segmentPath, spilledBatches, spillsIn } from '../../infra/spill/spill-files.js';
+import { spillLimits } from '../../infra/spill/spill-lines.js';
 import { EventQueue, memoryLimits } from '../../runner/supervisor/event-queue.js';
-import { EventSpill, spillLimits } from '../../runner/supervisor/event-spill.js';
+import { EventSpill } from '../../runner/supervisor/event-spill.js';
 import { RunFolder } from '../../runner/supervisor/run-folder.js';
 import { uploadSpills } from '../../runner/supervisor/spill-upload.js';
 
@@ -175,6 +177,46 @@ describe('the spill of an attempt', () => {
       writeFileSync(firstSegment(2), whole.slice(0, -cut));
       expect(await left(2)).toEqual(cut === 1 ? ['1:a', '2:b'] : ['1:a']);
     }
+  });
+
+  test.each([
+    ['of blank lines', () => '\n'.repeat(20_000_000)],
+    ['that is one line', () => `{"seq":1,"event":${'x'.repeat(20_000_000)}`],
+  ])('a file %s that stands where ours would be stops nothing', async (_what, content) => {
+    writeFileSync(firstSegment(1), content());
+    const before = process.memoryUsage().rss;
+    await left(1).catch((error: unknown) => expect(String(error)).toMatch(/lines are left/));
+    const { queue: subject } = queue();
+    expect(process.memoryUsage().rss - before).toBeLessThan(100_000_000);
+    subject.accepted(0);
+    subject.add(event('a'));
+    expect(texts(drain(subject))).toEqual(['1:a']);
+  });
+
+  test('a line that is longer than any of ours is left out and told, the others are read', async () => {
+    const { queue: subject } = queue();
+    for (const text of ['a', 'b']) subject.add(event(text));
+    const [first, second] = readFileSync(firstSegment(1), 'utf8').trim().split('\n');
+    const long = `{"seq":2,"event":{"type":"error","payload":{"x":"${'x'.repeat(3_000_000)}"}}}`;
+    const deep = `{"seq":2,"event":{"type":"error","payload":{"x":${'['.repeat(300_000)}${']'.repeat(300_000)}}}}`;
+    writeFileSync(firstSegment(1), [first, long, long, deep, second, long].join('\n'));
+    const told: number[] = [];
+    const lines: IngestLine[] = [];
+    for await (const batch of spilledBatches([firstSegment(1)], { onTooLong: (count) => told.push(count) }))
+      lines.push(...batch);
+    expect(texts(lines)).toEqual(['1:a', '2:b']);
+    expect(told).toEqual([3]);
+  });
+
+  test('more than an attempt of ours leaves is not read', async () => {
+    const paths = Array.from({ length: 9 }, (_, index) => segmentPath(folder.path, 1, index));
+    for (const path of paths) {
+      writeFileSync(path, '');
+      truncateSync(path, 4 * spillLimits.segmentBytes);
+    }
+    await expect(left(1)).rejects.toThrow(/bytes are left/);
+    truncateSync(firstSegment(1), 4 * spillLimits.segmentBytes + 1);
+    await expect(left(1)).rejects.toThrow(/bytes are more than/);
   });
 
   test('a volume that cannot be written stops nothing', () => {
@@ -369,7 +411,7 @@ describe('the folder of a run', () => {
     await folder.rememberThread(1, 'thread-1');
     await folder.rememberTold('request');
     expect(readFileSync(elsewhere, 'utf8')).toBe('precious');
-    expect(readFileSync(firstSegment(1), 'utf8')).toBe('{"seq":1,"event":{}}\n');
+    expect(readFileSync(segmentPath(folder.path, 1, 1), 'utf8')).toBe('{"seq":1,"event":{}}\n');
   });
 
   test('remembers what the agent was told, beside a line that was cut', async () => {

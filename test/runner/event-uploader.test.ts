@@ -9,8 +9,8 @@ import {
   ingestLineSchema,
 } from '../../contract/ingest.js';
 import { batchLimits } from '../../infra/spill/spill-files.js';
+import { spillLimits } from '../../infra/spill/spill-lines.js';
 import { memoryLimits } from '../../runner/supervisor/event-queue.js';
-import { spillLimits } from '../../runner/supervisor/event-spill.js';
 import { EventUploader, requestTimeoutMs } from '../../runner/supervisor/event-uploader.js';
 import { maxEventBytes } from '../../runner/supervisor/queued-event.js';
 import { stopLimits } from '../../runner/supervisor/stop-limits.js';

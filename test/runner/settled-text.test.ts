@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createRedactor } from '../../infra/telemetry/redaction.js';
@@ -7,8 +8,14 @@ const key = 'canary-0123456789abcdefghijklmnop';
 const shaped = 'sk-abcdefghij0123456789KLMN';
 const webToken = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJydW5uZXIifQ.c2lnbmF0dXJlLW9mLWEtdG9rZW4';
 const phrase = 'my wörd';
+/** With a colour, a zero-width space and others between its characters: who reads it sees the secret. */
+const hiddenIn = (secret: string) =>
+  ['\x1b[0m', '\u200b', '\x07', '\0', '\\u001b[1m', '\u{e0041}'].map((hidden) => [...secret].join(hidden));
 const secrets = [
   key,
+  ...hiddenIn(key),
+  ...hiddenIn(phrase),
+  `${key.slice(0, 12)}\x1b[31m${key.slice(12)}`,
   Buffer.from(key).toString('base64'),
   encodeURIComponent(key),
   shaped,
@@ -28,6 +35,10 @@ const words = [
   '文字',
   '😀',
   '\0',
+  '\x1b[1;31m',
+  '\x1b',
+  '\u200b',
+  '\u{e0041}',
   'canary-',
   'eyJ',
   'Bearer',
@@ -87,9 +98,33 @@ describe.each([
 
 test('a secret with white space is held back as far as it may reach, then found', () => {
   const redactor = createRedactor([phrase]);
-  expect(settledText(`the phrase is ${phrase.slice(0, 5)} `, redactor)).toBe('');
+  expect(settledText(`the phrase is ${phrase.slice(0, 5)}`, redactor)).toBe('the phrase is ');
   const later = `the phrase is ${phrase} ${'and so on '.repeat(200)}`;
   expect(settledText(later, redactor).startsWith('the phrase is [redacted] and')).toBe(true);
+});
+
+test('a long secret of many lines holds back as many words, not a multiple of its length', () => {
+  const lines =
+    randomBytes(1_250)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  const secret = ['-----BEGIN KEY-----', ...lines, '-----END KEY-----'].join('\n');
+  const redactor = createRedactor([secret]);
+  const prose = 'a word '.repeat(600);
+  expect(settledText(prose, redactor).length).toBeGreaterThan(prose.length - 150);
+  // None of it shows before it is whole, also not where it is escaped in part.
+  for (const form of [secret, secret.replaceAll('A', '\\\\\\\\u0041')])
+    for (let cut = 1; cut <= form.length; cut += form.length / 100)
+      expect(settledText(`${prose}${form.slice(0, cut)}`, redactor)).not.toMatch(/BEGIN|\[r/);
+  expect(settledText(`so: ${secret} ${prose}`, redactor)).toContain('so: [redacted] a word');
+});
+
+test.each(hiddenIn(key))('no more than the words before it shows of %j', (form) => {
+  const redactor = createRedactor([key]);
+  for (let cut = 0; cut <= form.length; cut += 1) {
+    const shown = settledText(`the key is ${form.slice(0, cut)}`, redactor);
+    expect(shown).toBe('the key is ');
+  }
 });
 
 test('text without white space grows too, where it is not ASCII', () => {

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { z } from 'zod';
 import type { ProducedEvent } from '../../contract/events.js';
 import { appendEvents, readEvents } from '../../store/events.js';
 import { type LogRead, readLogs } from '../../store/log-reads.js';
@@ -90,6 +91,24 @@ describe('the logs of runs', () => {
       const tiny = await read(large, 3, { events: 200, bytes: 10 });
       expect([seqsOf(tiny), tiny.upTo]).toEqual([[4], 4]);
     }
+  });
+
+  it('bring no more text than was asked for and one event, however well it is compressed', async () => {
+    const runId = await runWith(
+      Array.from({ length: 12 }, () => message('a line of a build\n'.repeat(40_000))),
+    );
+    const sizes = await database.pool.query<{ stored: number; text: number }>(
+      'select max(pg_column_size(payload)) as stored, max(length(payload::text)) as text from events where run_id = $1',
+      [runId],
+    );
+    expect(sizes.rows[0]?.text).toBeGreaterThan((sizes.rows[0]?.stored ?? 0) * 50);
+    const asked = vi.spyOn(database.pool, 'query');
+    const limits = { events: 200, bytes: 128 * 1_024 };
+    const found = await read(runId, 3, limits);
+    const answer: unknown = await asked.mock.results[0]?.value;
+    asked.mockRestore();
+    expect([seqsOf(found), found.upTo]).toEqual([[4], 4]);
+    expect(z.object({ rows: z.array(z.unknown()) }).parse(answer).rows.length).toBe(1);
   });
 
   it('are read past what is stored no more', async () => {

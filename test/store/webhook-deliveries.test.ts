@@ -1,17 +1,24 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { AgentRunError } from '../../contract/errors.js';
+import { idPrefixes, lowestIdAt } from '../../contract/ids.js';
 import type { WebhookDeliveryRecord } from '../../contract/webhooks.js';
+import { newId } from '../../store/new-id.js';
 import type { Pool } from '../../store/pool.js';
 import { cleanUpWebhooks, countUnended } from '../../store/webhook-cleanup.js';
 import {
   createTestDelivery,
-  dueDeliveries,
   findOutgoing,
   listDeliveries,
-  noteDispatched,
   recordTry,
   redeliver,
 } from '../../store/webhook-deliveries.js';
+import {
+  dueDeliveries,
+  dueText,
+  mostOfTenant,
+  mostOfWebhook,
+  noteDispatched,
+} from '../../store/webhook-due.js';
 import { matchingWebhooks } from '../../store/webhook-outbox.js';
 import {
   createWebhook,
@@ -121,6 +128,95 @@ describe('a delivery', () => {
   });
 });
 
+describe('deliveries that are due', () => {
+  /** Lets so many messages of a webhook wait, as an outbox does. */
+  const fill = async (webhookId: string, count: number) => {
+    for (let made = 0; made < count; made += 1)
+      await pool.query(
+        `insert into webhook_deliveries (delivery_id, webhook_id, event_type, source_id, data) values ($1, $2, 'run.failed', $1, '{}')`,
+        [newId(idPrefixes.webhookDelivery), webhookId],
+      );
+  };
+  const ofWhom = async (limit = 200) => {
+    const due = await dueDeliveries(pool, limit);
+    const found = await pool.query<{ webhook_id: string }>(
+      `select d.webhook_id from unnest($1::text[]) with ordinality as n(id, place) join webhook_deliveries d on d.delivery_id = n.id order by n.place`,
+      [due.map(({ deliveryId }) => deliveryId)],
+    );
+    return found.rows.map((row) => row.webhook_id);
+  };
+  const begin = async (limit: number) => {
+    const due = await dueDeliveries(pool, limit);
+    for (const one of due) await noteDispatched(pool, one);
+    return due;
+  };
+
+  it('are taken in turn, whoever has come first and however much waits', async () => {
+    const [busy, late, all] = [
+      await storeWebhook(pool),
+      await storeWebhook(pool),
+      await storeWebhook(pool, { tenantId: null }),
+    ];
+    await fill(busy.id, 50);
+    await fill(late.id, 2);
+    await fill(all.id, 1);
+    expect((await ofWhom(3)).toSorted()).toEqual([busy.id, late.id, all.id].toSorted());
+    const first = await ofWhom();
+    expect(first.filter((id) => id === busy.id)).toHaveLength(mostOfWebhook);
+    expect(first).toHaveLength(mostOfWebhook + 3);
+  });
+
+  it('are held back while as many of their webhook are under way, and of no other', async () => {
+    const [busy, other] = [await storeWebhook(pool), await storeWebhook(pool)];
+    await fill(busy.id, 30);
+    const begun = await begin(200);
+    expect(begun).toHaveLength(mostOfWebhook);
+    expect(await ofWhom()).toEqual([]);
+    await fill(other.id, 2);
+    expect(await ofWhom()).toEqual([other.id, other.id]);
+
+    const [ended, slow, refused, late, forgotten] = begun;
+    if (ended === undefined || slow === undefined || refused === undefined || late === undefined)
+      throw new Error('ten have begun');
+    await recordTry(pool, ended, taken, 'delivered');
+    // The next try comes soon, and may take as long again.
+    await recordTry(pool, slow, { ...tried, durationMs: 10_000, failure: 'timeout' }, 'sending');
+    expect(await ofWhom()).toHaveLength(3);
+    await recordTry(pool, refused, tried, 'sending');
+    await recordTry(pool, late, { ...tried, try: 4, durationMs: 10_000, failure: 'timeout' }, 'sending');
+    expect(await ofWhom()).toHaveLength(5);
+    await pool.query(
+      `update webhook_deliveries set dispatched_at = now() - interval '16 minutes' where delivery_id = $1`,
+      [forgotten?.deliveryId],
+    );
+    expect(await ofWhom()).toHaveLength(6);
+  });
+
+  it('are no more of one tenant than its share, and those of which least is under way come first', async () => {
+    const mine = [await storeWebhook(pool), await storeWebhook(pool), await storeWebhook(pool)];
+    for (const { id } of mine) await fill(id, mostOfTenant);
+    expect(await begin(200)).toHaveLength(mostOfTenant);
+    const [another, theirs] = [await storeWebhook(pool), await storeWebhook(pool, { tenantId: 'other' })];
+    await fill(another.id, 1);
+    await fill(theirs.id, 1);
+    expect(await ofWhom()).toEqual([theirs.id]);
+    await pool.query(
+      `update webhook_deliveries set state = 'delivered', ended_at = now() where delivery_id =
+         (select min(delivery_id) from webhook_deliveries where state = 'sending')`,
+    );
+    expect((await ofWhom()).toSorted()).toEqual([another.id, theirs.id].toSorted());
+  });
+
+  it('of a deleted webhook are not; of one that is not there any more they are, so that they end', async () => {
+    const [deleted, missing] = [await storeWebhook(pool), await storeWebhook(pool)];
+    await fill(deleted.id, 1);
+    await fill(missing.id, 1);
+    await deleteWebhook(pool, deleted.id, 'acme');
+    await pool.query('delete from webhooks where webhook_id = $1', [missing.id]);
+    expect(await ofWhom()).toEqual([missing.id]);
+  });
+});
+
 describe('a webhook', () => {
   it('is one of at most fifty of its tenant, also when many are made at once', async () => {
     for (let count = 2; count < mostWebhooks; count += 1) await storeWebhook(pool);
@@ -199,15 +295,25 @@ describe('what is not kept', () => {
       [abandoned.id],
     );
     await createTestDelivery(pool, deleted);
-    expect(await countUnended(pool)).toBe(3);
+    // A line that is longer than its receiver is quick.
+    const stale = lowestIdAt(idPrefixes.webhookDelivery, Date.now() - 5 * 86_400_000);
+    await pool.query(
+      `insert into webhook_deliveries (delivery_id, webhook_id, event_type, source_id, data) values ($1, $2, 'run.failed', $1, '{}')`,
+      [stale, kept.id],
+    );
+    expect(await countUnended(pool)).toBe(4);
     await deleteWebhook(pool, deleted.id, 'acme');
     expect(await cleanUpWebhooks(pool)).toBe(false);
     const left = await pool.query<{ delivery_id: string }>('select delivery_id from webhook_deliveries');
-    const expected = [made.young, made.letter, made.waiting, abandoned.id];
+    const expected = [made.young, made.letter, made.waiting, abandoned.id, stale];
     expect(new Set(left.rows.map((row) => row.delivery_id))).toEqual(new Set(expected));
-    expect(await redeliver(pool, kept.id, abandoned.id)).toMatchObject({
-      results: [expect.objectContaining({ failure: 'abandoned' })],
-    });
+    for (const id of [abandoned.id, stale])
+      expect(await redeliver(pool, kept.id, id)).toMatchObject({
+        results: [expect.objectContaining({ failure: 'abandoned' })],
+      });
+    await cleanUpWebhooks(pool);
+    // Its redelivery is new, although its id is not.
+    expect(await redeliver(pool, kept.id, stale)).toMatchObject({ state: 'waiting', generation: 2 });
     await pool.query(
       `update webhooks set deleted_at = deleted_at - interval '2 hours' where deleted_at is not null`,
     );
@@ -235,7 +341,7 @@ describe('what is asked often', () => {
     const plans: [string, string, unknown[]?][] = [
       [
         'webhook_deliveries_waiting',
-        `select delivery_id from webhook_deliveries where state = 'waiting' order by delivery_id limit 200`,
+        `select delivery_id from webhook_deliveries where state = 'waiting' and delivery_id < 'dlv_1' and generation = 1 order by delivery_id limit 1000`,
       ],
       [
         // Of few deliveries either index of theirs.
@@ -255,6 +361,10 @@ describe('what is asked often', () => {
         `select delivery_id from webhook_deliveries where state = 'delivered' and ended_at < now() - interval '30 days' order by ended_at limit 1000`,
       ],
     ];
+    const due = await planOf(dueText, [200]);
+    for (const index of ['waiting_by_webhook', 'sending'])
+      expect(due).toContain(`webhook_deliveries_${index}`);
+    expect(due).not.toContain('Seq Scan on webhook_deliveries');
     for (const [index, text, values] of plans) expect(await planOf(text, values)).toContain(index);
   });
 });

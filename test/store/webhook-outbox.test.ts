@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { createQueueTaskSchema } from '../../contract/queue.js';
+import { webhookMessageSchemas } from '../../contract/webhook-messages.js';
 import { webhookEventTypes } from '../../contract/webhooks.js';
 import { deleteSessionStep } from '../../store/delete-session.js';
 import { type Pool, withTransaction } from '../../store/pool.js';
@@ -8,7 +10,8 @@ import { createQueueTask } from '../../store/queue-tasks.js';
 import { recordRequestChanges, requestChangesIn } from '../../store/request-events.js';
 import { beginDeletion } from '../../store/session-storage.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { dueDeliveries, recordTry } from '../../store/webhook-deliveries.js';
+import { createTestDelivery, recordTry } from '../../store/webhook-deliveries.js';
+import { dueDeliveries } from '../../store/webhook-due.js';
 import { tellWebhooks } from '../../store/webhook-outbox.js';
 import { deleteWebhook, updateWebhook } from '../../store/webhooks.js';
 import { storeTurn } from '../support/turn-rows.js';
@@ -41,13 +44,19 @@ async function addTask(sessionId?: string): Promise<string> {
   });
   return (await createQueueTask(pool, body, null)).task.id;
 }
+/** The facts of a message. They are those that the contract names, and no others. */
 const data = async (sourceId: string): Promise<Record<string, unknown> | undefined> => {
-  const found = await pool.query<{ data: Record<string, unknown> }>(
-    'select data from webhook_deliveries where source_id = $1',
+  const found = await pool.query<{ type: string; data: Record<string, unknown> }>(
+    'select event_type as type, data from webhook_deliveries where source_id = $1',
     [sourceId],
   );
+  for (const row of found.rows) {
+    const sent = { type: row.type, timestamp: 't', data: { webhookId: 'whk_1', ...row.data } };
+    expect(anyMessageSchema.parse(sent)).toEqual(sent);
+  }
   return found.rows[0]?.data;
 };
+const anyMessageSchema = z.union(Object.values(webhookMessageSchemas));
 
 describe('the end of a run', () => {
   it('is to be told once, however often its step is repeated, with ids and states and nobody’s words', async () => {
@@ -121,6 +130,12 @@ describe('the end of a run', () => {
     });
     expect(await toldTo(pool, id)).toHaveLength(1);
   });
+});
+
+it('a test names its webhook and nothing else', async () => {
+  const subscription = await storeWebhook(pool, { tenantId: null });
+  const { id } = await createTestDelivery(pool, subscription);
+  expect(await data(id)).toEqual({ tenantId: null, projectId: null });
 });
 
 describe('the end of a queue task', () => {

@@ -33,7 +33,15 @@ const arrows: Record<Room, Arrows> = {
     notPackages: ['@kubernetes/client-node', '@temporalio/worker'],
   },
   runner: {
-    values: ['contract', 'domain', 'client', 'infra/telemetry', 'infra/config', 'infra/processes', 'infra/spill'],
+    values: [
+      'contract',
+      'domain',
+      'client',
+      'infra/telemetry',
+      'infra/config',
+      'infra/processes',
+      'infra/spill',
+    ],
     notPackages: ['pg', 'node-pg-migrate', '@temporalio'],
   },
   cli: {

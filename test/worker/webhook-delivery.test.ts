@@ -1,15 +1,19 @@
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { createWebhookActivities } from '../../activities/webhooks.js';
+import { idPrefixes } from '../../contract/ids.js';
 import type { WebhookDeliveryRecord, WebhookRecord } from '../../contract/webhooks.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { WebhookKey } from '../../infra/webhooks/webhook-key.js';
 import { Listener } from '../../store/listener.js';
+import { newId } from '../../store/new-id.js';
 import { Notifier } from '../../store/notifier.js';
 import type { Pool } from '../../store/pool.js';
 import { finishTurn } from '../../store/turn-steps.js';
 import { createTestDelivery, listDeliveries, redeliver } from '../../store/webhook-deliveries.js';
+import { mostOfWebhook } from '../../store/webhook-due.js';
 import { getWebhook, rotateSecret, updateWebhook } from '../../store/webhooks.js';
 import { WebhookDispatcher } from '../../worker/webhook-dispatcher.js';
 import { storeTurn } from '../support/turn-rows.js';
@@ -50,6 +54,7 @@ beforeEach(async () => {
       publicUrl: 'https://agentrun.example.com/base',
       post: { allowedHosts: settings.allowedHosts, timeoutMs: 2_000 },
       retryDelayMs: () => 1,
+      onRecorded: () => notifier.notify('agentrun_webhook', 'due'),
     });
   const workers = await harness.workers(
     new FakeWorld().activities({
@@ -83,6 +88,15 @@ afterEach(async () => {
 });
 
 const subscribe = () => storeWebhook(pool, { url: receiver.url, keyFingerprint: key.fingerprint });
+/** Lets so many messages wait, as an outbox does. */
+async function fill(webhookId: string, count: number, data: Record<string, string> = {}): Promise<void> {
+  const ids = Array.from({ length: count }, () => newId(idPrefixes.webhookDelivery));
+  await pool.query(
+    `insert into webhook_deliveries (delivery_id, webhook_id, event_type, source_id, data)
+     select id, $2, 'run.failed', id, $3 from unnest($1::text[]) as n(id)`,
+    [ids, webhookId, JSON.stringify(data)],
+  );
+}
 async function deliveries({ id }: Pick<WebhookRecord, 'id'>): Promise<WebhookDeliveryRecord[]> {
   return (await listDeliveries(pool, id, { limit: 100 })).items;
 }
@@ -209,6 +223,65 @@ describe('a receiver that does not take a message', () => {
     await redeliver(pool, webhook.id, id);
     await dispatcher.look();
     await expect.poll(() => receiver.received.length, { timeout: 20_000 }).toBe(2);
+  });
+});
+
+describe('a receiver that hangs', () => {
+  it('holds up nobody else, however much waits for it', async () => {
+    const slow = await startWebhookReceiver();
+    try {
+      slow.answers.push(...Array<'hang'>(300).fill('hang'));
+      settings.allowedHosts = [receiver.host, slow.host];
+      const hanging = await storeWebhook(pool, { url: slow.url, keyFingerprint: key.fingerprint });
+      await fill(hanging.id, 300);
+      const webhook = await subscribe();
+      await fill(webhook.id, 30);
+      dispatcher.start();
+      const delivered = async () =>
+        (await deliveries(webhook)).filter(({ state }) => state === 'delivered').length;
+      await expect.poll(delivered, { timeout: 20_000 }).toBe(30);
+      const begun = await pool.query(
+        `select 1 from webhook_deliveries where webhook_id = $1 and state <> 'waiting'`,
+        [hanging.id],
+      );
+      expect(begun.rows).toHaveLength(mostOfWebhook);
+      expect(slow.received.length).toBeLessThanOrEqual(2 * mostOfWebhook);
+    } finally {
+      await slow.stop();
+    }
+  });
+});
+
+describe('a workflow that cannot be started', () => {
+  it('holds up no other', async () => {
+    // Longer than Temporal lets a search attribute be.
+    const data = { tenantId: 'x'.repeat(5_000) };
+    for (const tenantId of ['a', 'b', 'c']) await fill((await storeWebhook(pool, { tenantId })).id, 10, data);
+    const webhook = await subscribe();
+    await fill(webhook.id, 10);
+    await expect(dispatcher.look()).rejects.toThrow('30 of 40');
+    const waiting = (await deliveries(webhook)).filter(({ state }) => state === 'waiting');
+    expect(waiting).toEqual([]);
+  });
+});
+
+describe('a try', () => {
+  it('ends with its activity: a message that was cut off leaves no record, and is not said to go on', async () => {
+    const webhook = await subscribe();
+    const { id: deliveryId, generation } = await createTestDelivery(pool, webhook);
+    receiver.answers.push('hang');
+    const environment = new MockActivityEnvironment();
+    const activities = createWebhookActivities({
+      pool,
+      key,
+      publicUrl: undefined,
+      post: { allowedHosts: [receiver.host], timeoutMs: 60_000 },
+    });
+    const tried = environment.run(() => activities.deliverWebhook({ deliveryId, generation }));
+    await expect.poll(() => receiver.received.length).toBe(1);
+    environment.cancel('TIMED_OUT');
+    await expect(tried).rejects.toThrow('TIMED_OUT');
+    expect((await deliveries(webhook))[0]).toMatchObject({ state: 'waiting', results: [] });
   });
 });
 

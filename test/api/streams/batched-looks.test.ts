@@ -62,6 +62,39 @@ describe('batched looks', () => {
     expect([looked, warned.mock.calls.length]).toEqual([6, 2]);
     looks.unfollow('a');
   });
+
+  it('ask for less after a failure, so that one that cannot be read holds nobody else', async () => {
+    const asked: { keys: readonly string[]; share: number }[] = [];
+    const read = new Set<string>();
+    const all = Array.from({ length: 100 }, (_, index) => `run ${index}`);
+    const looks = new BatchedLooks({
+      listener: handListener(),
+      channel: 'agentrun_run',
+      logger,
+      look: async (keys, share) => {
+        asked.push({ keys, share });
+        if (keys.includes('run 50')) throw new Error('statement timeout');
+        for (const key of keys) read.add(key);
+        return [];
+      },
+    });
+    for (const key of all) looks.follow(key);
+    await vi.waitFor(() => expect(read.size).toBe(99), { timeout: 10_000 });
+    const alone = () => asked.filter(({ keys }) => keys.length === 1 && keys[0] === 'run 50');
+    await vi.waitFor(() => expect(alone().at(-1)?.share).toBe(1 / 128), { timeout: 10_000 });
+    const groups = asked.flatMap(({ keys, share }) =>
+      keys.includes('run 50') ? [{ keys: keys.length, share }] : [],
+    );
+    for (const { keys, share } of groups) expect(keys).toBeLessThanOrEqual(Math.max(1, 100 * share));
+    expect(groups.map(({ share }) => share)).toEqual([1, 2, 4, 8, 16, 32, 64, 128].map((part) => 1 / part));
+    // The others are looked at whole again, and it is left alone for a while.
+    asked.length = 0;
+    await vi.waitFor(
+      () => expect(asked.some(({ keys, share }) => keys.length === 99 && share === 1)).toBe(true),
+      { timeout: 5_000 },
+    );
+    for (const key of all) looks.unfollow(key);
+  });
 });
 
 describe('bounded reads', () => {
@@ -82,6 +115,25 @@ describe('bounded reads', () => {
     };
     const answers = await Promise.all([0, 1, 2, 3, 4, 5].map((at) => reads.read(work(at), forever)));
     expect([answers, order, most]).toEqual([[0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5], 2]);
+  });
+
+  it('serve callers in turn, however many reads one of them wants', async () => {
+    const reads = new BoundedReads(logger, 2);
+    const order: string[] = [];
+    const want = (whose: string, count: number) =>
+      Array.from({ length: count }, () =>
+        reads.read(
+          async () => {
+            order.push(whose);
+            await new Promise((resolve) => setImmediate(resolve));
+          },
+          forever,
+          whose,
+        ),
+      );
+    await Promise.all([...want('greedy', 50), ...want('modest', 2), ...want('other', 1)]);
+    expect(order).toHaveLength(53);
+    expect(order.slice(0, 7)).toEqual(['greedy', 'greedy', 'greedy', 'modest', 'other', 'greedy', 'modest']);
   });
 
   it('are tried again, and leave their place to others when they fail', async () => {

@@ -284,7 +284,11 @@ describe('the feed of the installation', () => {
       headers: { 'last-event-id': encodeFeedCursor(feedBefore('999999999999')) },
     });
     expect(answer.status).toBe(409);
-    expect(answer.body).toMatchObject({ failureKind: 'cursor-ahead' });
+    expect(answer.body).toMatchObject({
+      failureKind: 'cursor-ahead',
+      // No cursor of another place: nobody can read it.
+      message: expect.stringMatching(/^the cursor is beyond the last event of this stream: it is of another/),
+    });
   });
 });
 

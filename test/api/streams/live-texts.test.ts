@@ -108,7 +108,7 @@ describe('a reader', async () => {
     tails.join = () => behind;
     tails.leave = () => undefined;
     const shared = { pool: database.pool, reads: new BoundedReads(logger), tails };
-    const reader = new RunReader(shared, runner.runId, 0, placeInRun);
+    const reader = new RunReader(shared, { runId: runner.runId, cursor: 0, whose: 'test' }, placeInRun);
     const page = await reader.next(new AbortController().signal);
     expect(String(page)).toContain('message 1');
     expect(String(await reader.next(AbortSignal.timeout(200)))).toBe('');

@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import { adminToken, apiTokens, startApi } from '../../support/api.js';
@@ -82,6 +83,56 @@ describe('a connection', () => {
     await admins.close();
     expect(process.log()).not.toContain(token('acme'));
     expect(process.log()).not.toContain(adminToken);
+  });
+});
+
+describe('what a stream costs before it is open', () => {
+  it('is nothing when it is refused for its caps', async () => {
+    const capped = await startApi(database, { streamLimits: { perToken: 1 } });
+    const runner = await turnWithEvents(api, 1);
+    const reader = await openStream(capped.url, runStream(runner));
+    await reader.until('caught-up');
+    expect(reader.headers.connection).toBe('close');
+    const asked = vi.spyOn(database.pool, 'query');
+    const paths = [runStream(runner), sessionStream(runner), '/api/v1/feed'];
+    for (const path of paths) expect((await openStream(capped.url, path)).status).toBe(429);
+    const statements = JSON.stringify(asked.mock.calls);
+    asked.mockRestore();
+    expect(statements).not.toMatch(
+      /from (sessions s where s\.session_id = \$1|runs r .*where r\.run_id = \$1)/,
+    );
+    expect(statements).not.toContain('pg_snapshot_xmin');
+    await reader.close();
+    await capped.stop();
+  });
+
+  it('is a few statements at a time', async () => {
+    const runner = await turnWithEvents(api, 1);
+    const many = await startApi(database, { streamLimits: { perRun: 50 } });
+    const query = database.pool.query.bind(database.pool);
+    let [running, most] = [0, 0];
+    const counted = async (...asked: unknown[]): Promise<unknown> => {
+      const isFirst = String(asked[0]).includes('where r.run_id = $1 and ($2::text is null');
+      running += isFirst ? 1 : 0;
+      most = Math.max(most, running);
+      try {
+        // As from a Postgres further away, so that all meet.
+        if (isFirst) await sleep(50);
+        const answer: unknown = await Reflect.apply(query, undefined, asked);
+        return answer;
+      } finally {
+        running -= isFirst ? 1 : 0;
+      }
+    };
+    Object.defineProperty(database.pool, 'query', { configurable: true, value: counted });
+    const readers = await Promise.all(
+      Array.from({ length: 30 }, () => openStream(many.url, runStream(runner))),
+    );
+    Reflect.deleteProperty(database.pool, 'query');
+    expect(readers.map(({ status }) => status)).toEqual(readers.map(() => 200));
+    expect(most).toBe(4);
+    await Promise.all(readers.map((reader) => reader.close()));
+    await many.stop();
   });
 });
 

@@ -78,14 +78,39 @@ describe('the cursor of a run', () => {
 
   it('is refused when it is malformed, with the name of its field', async () => {
     const runner = await turnWithEvents(api, 1);
-    for (const wrong of ['abc', '-1', '1.5', '1 2', '0x1', '1e3', '9'.repeat(30), '1.1']) {
+    for (const wrong of [
+      'abc',
+      '-1',
+      '1.5',
+      '1 2',
+      '0x1',
+      '1e3',
+      '9'.repeat(30),
+      '1.1',
+      '007',
+      '00',
+      '1,1',
+    ]) {
       const query = await refusal(runStream(runner, `?after=${encodeURIComponent(wrong)}`));
       expect([wrong, query.outcome]).toEqual([wrong, '400 schema-invalid']);
       expect(query.message).toContain('query.after: expected');
       const header = await refusal(runStream(runner, '?after=1'), { headers: lastEventId(wrong) });
       expect([wrong, header.outcome]).toEqual([wrong, '400 schema-invalid']);
       expect(header.message).toContain('Last-Event-ID: expected');
+      expect(header.message).not.toContain('received string');
     }
+    // Of a header blanks at its ends are no part.
+    for (const wrong of [' 3', '3 ', ' ', '+1']) {
+      const { outcome } = await refusal(runStream(runner, `?after=${encodeURIComponent(wrong)}`));
+      expect([wrong, outcome]).toEqual([wrong, '400 schema-invalid']);
+    }
+    for (const wrong of ['01.2', '1.02', '1.2 ', '1', '1.2.3', '.1', '1.']) {
+      const { outcome } = await refusal(sessionStream(runner, `?after=${encodeURIComponent(wrong)}`));
+      expect([wrong, outcome]).toEqual([wrong, '400 schema-invalid']);
+    }
+    expect((await refusal(runStream(runner, '?after=x'))).message).toBe(
+      'query.after: expected the id of an event of this stream: a whole number, as 17 (received other text)',
+    );
     const start = await refusal(runStream(runner, '?start=newest'));
     expect([start.outcome, start.message]).toEqual([
       '400 schema-invalid',
@@ -101,6 +126,9 @@ describe('the cursor of a run', () => {
       await refusal(runStream(runner), { headers: lastEventId(String(beyond)) }),
     ];
     expect(answers.map(({ outcome }) => outcome)).toEqual(['409 cursor-ahead', '409 cursor-ahead']);
+    expect(answers[0]?.message).toBe(
+      `the cursor is beyond the last event of this stream (${beyond - 1}): it is of another stream or another installation, or mistyped; without a cursor the stream begins with its first event`,
+    );
   });
 });
 

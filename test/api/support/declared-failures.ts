@@ -27,7 +27,9 @@ const foreignHost = {
 
 /** Kinds that no request to the API of these tests brings about, each with the reason. */
 export const shownElsewhere: Partial<Record<OperationId, Partial<Record<RequestFailureKind, string>>>> = {
-  ingestEvents: { 'request-timeout': 'needs a body that stops in its middle: test/api/ingest-status.test.ts' },
+  ingestEvents: {
+    'request-timeout': 'needs a body that stops in its middle: test/api/ingest-status.test.ts',
+  },
   health: foreignHost,
   liveness: foreignHost,
   livenessAlias: foreignHost,

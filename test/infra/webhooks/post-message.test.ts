@@ -1,7 +1,12 @@
-import type { LookupFunction } from 'node:net';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer as createHttpsServer } from 'node:https';
+import type { LookupFunction, Socket } from 'node:net';
 import { createServer as createTcpServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { postMessage } from '../../../infra/webhooks/post-message.js';
+import { type PostResult, postMessage } from '../../../infra/webhooks/post-message.js';
 import { serverPort } from '../../support/server-port.js';
 import { startWebhookReceiver } from '../../support/webhook-receiver.js';
 
@@ -15,6 +20,12 @@ async function receiver(options?: Parameters<typeof startWebhookReceiver>[0]) {
   return started;
 }
 const message = { headers: { 'webhook-id': 'dlv_1' }, body: '{"a":1}' };
+/** Writes a text byte by byte until the connection ends. */
+function drip(socket: Socket, text: string): void {
+  let at = 0;
+  const timer = setInterval(() => socket.write(text[at++] ?? ' '), 5);
+  socket.once('close', () => clearInterval(timer));
+}
 /** A name server that gives these answers one after another, and counts. */
 function answering(...answers: (readonly string[])[]) {
   const asked: string[] = [];
@@ -92,11 +103,111 @@ describe('a message', () => {
     const port = await serverPort(server);
     opened.push(() => new Promise((resolve) => server.close(() => resolve())));
     const result = await postMessage(`http://127.0.0.1:${port}/`, message, {
-      allowedHosts: ['127.0.0.1'],
+      allowedHosts: [`127.0.0.1:${port}`],
     });
     expect(result).toMatchObject({ status: 200, failure: null });
     expect(result.durationMs).toBeLessThan(5_000);
   });
+
+  describe('holds nobody longer than its time, and leaves no connection,', () => {
+    it.each<[string, (socket: Socket) => void, Partial<PostResult>]>([
+      ['when nothing is said', () => undefined, { status: null, failure: 'timeout' }],
+      [
+        'when the headers come byte by byte',
+        (socket) => drip(socket, `HTTP/1.1 200 OK\r\nx-long: ${'x'.repeat(10_000)}`),
+        { status: null, failure: 'timeout' },
+      ],
+      [
+        'when nothing but interim answers come',
+        (socket) => drip(socket, 'HTTP/1.1 102 Processing\r\n\r\n'.repeat(1_000)),
+        { status: null, failure: 'timeout' },
+      ],
+      [
+        'when the body comes byte by byte',
+        (socket) => {
+          socket.write('HTTP/1.1 200 OK\r\n\r\n');
+          drip(socket, 'x'.repeat(10_000));
+        },
+        { status: 200, failure: null },
+      ],
+      [
+        'when the protocol is changed',
+        (socket) =>
+          socket.write(
+            'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n',
+          ),
+        { status: 101, failure: 'http-status' },
+      ],
+      ['when the connection ends without a word', (socket) => socket.end(), { failure: 'connection' }],
+    ])('%s', async (_when, answer, expected) => {
+      const sockets: Socket[] = [];
+      const server = createTcpServer((socket) => {
+        sockets.push(socket);
+        socket.on('error', () => undefined);
+        socket.once('data', () => answer(socket));
+      });
+      const port = await serverPort(server);
+      const closed = () => new Promise<void>((resolve) => server.close(() => resolve()));
+      const begunMs = performance.now();
+      const result = await postMessage(`http://127.0.0.1:${port}/`, message, {
+        allowedHosts: [`127.0.0.1:${port}`],
+        timeoutMs: 300,
+      });
+      expect(result).toMatchObject(expected);
+      expect(performance.now() - begunMs).toBeLessThan(3_000);
+      // Resolves when the last connection has gone.
+      await closed();
+      expect(sockets).toHaveLength(1);
+    });
+
+    it('when the name server does not answer', async () => {
+      const lookup: LookupFunction = () => undefined;
+      const result = await postMessage('https://hooks.example.com/', message, {
+        allowedHosts: [],
+        lookup,
+        timeoutMs: 100,
+      });
+      expect(result).toMatchObject({ status: null, failure: 'timeout' });
+    });
+
+    it('when somebody ends it', async () => {
+      const { url, host, answers, received } = await receiver();
+      answers.push('hang');
+      const ended = new AbortController();
+      const posted = postMessage(url, message, { allowedHosts: [host], signal: ended.signal });
+      await expect.poll(() => received.length).toBe(1);
+      ended.abort();
+      expect(await posted).toMatchObject({ status: null });
+      const again = await postMessage(url, message, { allowedHosts: [host], signal: ended.signal });
+      expect([again.status, received.length]).toEqual([null, 1]);
+    });
+  });
+
+  // Node cannot sign certificates itself.
+  it.skipIf(spawnSync('openssl', ['version']).status !== 0)(
+    'is not sent to who shows a certificate that nobody trusts, also not to an allowed host',
+    async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'agentrun-certificate-'));
+      const [keyFile, certFile] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+      const options =
+        '-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost';
+      const made = spawnSync('openssl', ['req', ...options.split(' '), '-keyout', keyFile, '-out', certFile]);
+      expect(made.status, String(made.stderr)).toBe(0);
+      const [key, cert] = [readFileSync(keyFile), readFileSync(certFile)];
+      rmSync(folder, { recursive: true });
+      let requests = 0;
+      const server = createHttpsServer({ key, cert }, (_request, response) => {
+        requests += 1;
+        response.end();
+      });
+      const port = await serverPort(server);
+      opened.push(() => new Promise((resolve) => server.close(() => resolve())));
+      expect(
+        await postMessage(`https://localhost:${port}/`, message, { allowedHosts: [`localhost:${port}`] }),
+      ).toMatchObject({ status: null, failure: 'tls' });
+      expect(requests).toBe(0);
+    },
+  );
 
   it('that nobody takes fails by its reason', async () => {
     const { url, host } = await receiver();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { isPublicAddress, targetProblem } from '../../../infra/webhooks/target.js';
+import { isAllowedHost, isPublicAddress, targetProblem } from '../../../infra/webhooks/target.js';
 
 describe('an address that a webhook may lead to', () => {
   it.each([
@@ -12,6 +12,8 @@ describe('an address that a webhook may lead to', () => {
     '100.128.0.1',
     '169.253.1.1',
     '223.255.255.254',
+    '168.63.129.15',
+    '168.63.129.17',
     '2606:4700:4700::1111',
     '2a00:1450:4001:830::200e',
   ])('%s is public', (address) => {
@@ -32,6 +34,7 @@ describe('an address that a webhook may lead to', () => {
     ['shared (carrier-grade NAT)', '100.64.0.1'],
     ['shared (carrier-grade NAT)', '100.127.255.255'],
     ['metadata of Alibaba', '100.100.100.200'],
+    ['platform of Azure', '168.63.129.16'],
     ['protocol assignments', '192.0.0.8'],
     ['documentation', '192.0.2.1'],
     ['documentation', '198.51.100.1'],
@@ -102,6 +105,7 @@ describe('a URL for a webhook', () => {
     'https://[::ffff:169.254.169.254]/',
     'https://169.254.169.254/latest/meta-data',
     'https://10.0.0.1:8443/',
+    'https://168.63.129.16:32526/',
     'https://',
     'nothing',
   ])('%s is refused', (url) => {
@@ -112,7 +116,11 @@ describe('a URL for a webhook', () => {
     expect(targetProblem('http://127.0.0.1:9000/x', ['127.0.0.1:9000'])).toBeUndefined();
     expect(targetProblem('http://127.0.0.1:9001/x', ['127.0.0.1:9000'])).toBeDefined();
     expect(targetProblem('http://receiver/x', ['receiver'])).toBeUndefined();
-    expect(targetProblem('http://receiver:81/x', ['receiver'])).toBeUndefined();
+    expect(targetProblem('https://receiver/x', ['receiver'])).toBeUndefined();
+    expect(targetProblem('http://receiver:80/x', ['receiver'])).toBeUndefined();
+    for (const other of ['http://receiver:81/', 'https://receiver:6443/', 'http://receiver:443/'])
+      expect(isAllowedHost(new URL(other), ['receiver'])).toBe(false);
+    expect(targetProblem('https://127.0.0.1:5432/', ['127.0.0.1'])).toBeDefined();
     expect(targetProblem('http://receiver/x', ['receiver:80'])).toBeUndefined();
     expect(targetProblem('https://[::1]:9000/', ['[::1]:9000'])).toBeUndefined();
     expect(targetProblem('http://receiver.example.com/x', ['receiver'])).toBeDefined();

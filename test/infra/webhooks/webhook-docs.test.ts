@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { z } from 'zod';
+import { webhookFailureSchema } from '../../../contract/webhooks.js';
 import { packageRoot } from '../../../infra/config/package-root.js';
 import { WebhookKey } from '../../../infra/webhooks/webhook-key.js';
 
@@ -12,8 +13,9 @@ const verifySchema = z.object({
   ),
 });
 
+const page = readFileSync(join(packageRoot(), 'docs', 'webhooks.md'), 'utf8');
+
 async function verifierOfTheDocs() {
-  const page = readFileSync(join(packageRoot(), 'docs', 'webhooks.md'), 'utf8');
   const [, code = ''] = /```js\n([\s\S]*?)```/.exec(page) ?? [];
   const folder = mkdtempSync(join(tmpdir(), 'agentrun-webhook-docs-'));
   try {
@@ -53,4 +55,10 @@ it('the verification of docs/webhooks.md takes what is signed, and nothing else'
   ];
   for (const [changed, sent, now] of wrong) expect(() => verify(secret, changed, sent, now)).toThrow();
   expect(() => verify(key.secret('whk_1', 3), bytes, headers, timestampSeconds)).toThrow();
+});
+
+it('docs/webhooks.md says what each failure means, and of no other', () => {
+  const [, rows = ''] = /\| +failure[^\n]*\n\|[-: |]+\n((?:\|[^\n]*\n)+)/.exec(page) ?? [];
+  const named = [...rows.matchAll(/^\| `([a-z-]+)`/gm)].map(([, name]) => name);
+  expect(named).toEqual(webhookFailureSchema.options);
 });
