@@ -120,13 +120,15 @@ function callerFacts(caller: Caller): Pick<RequestFacts, 'caller' | 'tenantId'> 
  */
 async function admit(
   deps: ApiDeps,
-  { contract }: Route,
+  { operationId, contract }: Route,
   request: Request,
   response: Response,
 ): Promise<Caller> {
   if (contract.auth === 'none') return { kind: 'nobody' };
   const caller = await deps.authenticator.identify(request, request.ip ?? '');
-  await deps.rateLimits.count(caller, isRunnerRoute(contract), request, response);
+  const others = isRunnerRoute(contract) ? 'runner' : 'api';
+  const kind = operationId === 'sendDeltas' ? 'live-text' : others;
+  await deps.rateLimits.count(caller, kind, request, response);
   return caller;
 }
 

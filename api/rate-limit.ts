@@ -7,6 +7,9 @@ const windowMs = 60_000;
 /** Runners heartbeat, poll and upload: what stops a person must not stop them. */
 const runnerFactor = 10;
 
+/** What is counted apart: live text is worth nothing, and must not stop the heartbeats of the runner that sends it. */
+export type CountedKind = 'api' | 'runner' | 'live-text';
+
 /** How many requests a caller may make; counted by this process alone, so behind several replicas the sum of theirs. */
 export interface RateLimits {
   /**
@@ -14,10 +17,10 @@ export interface RateLimits {
    *
    * @throws AgentRunError `rate-limited` with the seconds to wait.
    */
-  count(caller: Caller, isRunnerRoute: boolean, request: Request, response: Response): Promise<void>;
+  count(caller: Caller, kind: CountedKind, request: Request, response: Response): Promise<void>;
 }
 
-/** @param perMinute requests per minute of one API caller; 0 is without a limit. Runner routes have ten times as many, counted apart. */
+/** @param perMinute requests per minute of one API caller; 0 is without a limit. Runner routes have ten times as many, counted apart, and live text as many again. */
 export function createRateLimits(perMinute: number): RateLimits {
   if (perMinute === 0) return { count: () => Promise.resolve() };
   const keys = new WeakMap<Request, string>();
@@ -36,12 +39,15 @@ export function createRateLimits(perMinute: number): RateLimits {
       // They look for mistakes with addresses, which are no keys here.
       validate: false,
     });
-  const callers = limiterOf(perMinute, 'caller');
-  const runners = limiterOf(perMinute * runnerFactor, 'runner');
+  const limiters = {
+    api: limiterOf(perMinute, 'caller'),
+    runner: limiterOf(perMinute * runnerFactor, 'runner'),
+    'live-text': limiterOf(perMinute * runnerFactor, 'live-text'),
+  };
   return {
-    async count(caller, isRunnerRoute, request, response) {
+    async count(caller, kind, request, response) {
       keys.set(request, callerKey(caller));
-      const limiter = caller.kind !== 'api' || isRunnerRoute ? runners : callers;
+      const limiter = limiters[caller.kind !== 'api' && kind === 'api' ? 'runner' : kind];
       await new Promise<void>((resolve, reject) => {
         const next = (error?: unknown) => {
           if (error === undefined) resolve();

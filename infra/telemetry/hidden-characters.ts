@@ -2,7 +2,8 @@
 const invisible = String.raw`\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\p{Cf}\p{Default_Ignorable_Code_Point}`;
 /** The same as JSON writes it: a line of the log is JSON, and so is much of what tools answer. */
 const written = String.raw`(?<!\\)\\+(?:u(?:00[0189][\da-f]|007f|00ad|200[b-f]|20[26][\da-f]|feff)|[bf])`;
-const hidden = `[${invisible}]+|${written}`;
+/** A run of them ends before what may begin a sequence. */
+const hidden = String.raw`\x1b|(?:(?!\x1b)[${invisible}])+|${written}`;
 const start = String.raw`(?:\x1b|(?<!\\)\\+u001b)`;
 /** Colours, links and other orders to a terminal. None holds white space or a character beyond ASCII (`settledText`): those that do are left as they are. */
 const sequence = [
@@ -13,10 +14,11 @@ const shortSequence = `${start}[!-/]{0,4}[0-~]`;
 
 const pattern = (source: string, flags: string) => new RegExp(source, flags);
 const anyInvisible = pattern(`[${invisible}]`, 'u');
-const anyWritten = /\\(?:u(?:00[01789a]|20[026]|feff)|[bf])/i;
+const anyWritten = /\\(?:u(?:00[0189a]|007f|20[026]|feff)|[bf])/i;
 const anyStart = pattern(start, 'iu');
 const anyMark = pattern(String.raw`[\0\x01]`, 'g');
 const filler = '\x02';
+const nothing = /(?!)/g;
 const inSequences = pattern(`${sequence}|${hidden}`, 'giu');
 const inAllSequences = pattern(`${sequence}|${shortSequence}|${hidden}`, 'giu');
 
@@ -38,12 +40,11 @@ export const isInvisible = (character: string): boolean => anyInvisible.test(cha
  * once with its letter too. All of them without U+0000 and U+0001.
  */
 export function readingsOf(text: string): Reading[] {
-  const at = Uint32Array.from({ length: text.length }, (_, index) => index);
-  const readings = [
-    { text: text.replace(anyMark, filler), at },
-    { text: text.replace(inSequences, (found) => filler.repeat(found.length)), at },
-    readingWithout(text, inSequences),
-  ];
+  const whole = readingWithout(text.replace(anyMark, filler), nothing);
+  const without = readingWithout(text, inSequences);
+  if (without.text.length === text.length) return [whole];
+  const apart = text.replace(inSequences, (found) => filler.repeat(found.length));
+  const readings = [whole, { text: apart, at: whole.at }, without];
   if (anyStart.test(text)) readings.push(readingWithout(text, inAllSequences));
   return readings;
 }

@@ -19,6 +19,8 @@ const coalesceMs = 40;
 const retryDelays = { baseDelayMs: 200, maxDelayMs: 10_000 };
 /** A conflict that the server's own sequence does not resolve: the run takes no events any more. */
 const maxUnresolvedConflicts = 3;
+/** Fresh tokens that are refused so often, for so long, end the attempt: while keys are replaced, one replica may not know the new one yet. */
+export const lastingRefusal = { refusals: 3, ms: 30_000 } as const;
 
 export interface EventUploaderOptions {
   readonly send: (lines: string, timeoutMs: number) => Promise<IngestAnswer>;
@@ -65,6 +67,8 @@ export class EventUploader {
   #completion: 'open' | 'wanted' | 'apart' | 'sent' = 'open';
   #conflicts = 0;
   #isTokenFresh = false;
+  /** Of fresh tokens, since the API took events last; by the clock of `performance`. */
+  #refused: { readonly count: number; readonly sinceMs: number } | undefined;
   #unheard = 0;
 
   constructor(options: EventUploaderOptions) {
@@ -185,6 +189,7 @@ export class EventUploader {
   #taken(request: Request, lastAcceptedSeq: number): void {
     this.#conflicts = 0;
     this.#isTokenFresh = false;
+    this.#refused = undefined;
     this.#isSynced = true;
     this.#queue.accepted(lastAcceptedSeq);
     if (request.completes && this.#queue.size === 0) this.#completion = 'sent';
@@ -227,9 +232,9 @@ export class EventUploader {
     return false;
   }
 
-  /** A token may have been replaced, or outlived by an outage. Another refusal of a fresh one is the end. */
+  /** A token may have been replaced, or outlived by an outage. The end is that fresh ones are refused again and again. */
   async #refreshToken(refusal: ApiError): Promise<boolean> {
-    if (this.#isTokenFresh) return this.#fence(`ingest: ${refusal.failureKind}`);
+    if (this.#isTokenFresh) return this.#freshRefused(refusal);
     this.#log.warn({ ...errorLine(refusal) }, 'the token is refused: a fresh one is asked for');
     try {
       await this.#options.refreshToken();
@@ -240,6 +245,19 @@ export class EventUploader {
       this.#log.warn({ ...errorLine(error) }, 'there is no fresh token');
       return false;
     }
+  }
+
+  #freshRefused(refusal: ApiError): boolean {
+    const now = performance.now();
+    const { count, sinceMs } = this.#refused ?? { count: 0, sinceMs: now };
+    this.#refused = { count: count + 1, sinceMs };
+    const forMs = Math.round(now - sinceMs);
+    this.#log.warn(
+      { refusals: count + 1, forMs, endsAfterMs: lastingRefusal.ms, ...errorLine(refusal) },
+      'a fresh token is refused: if that lasts, the attempt ends',
+    );
+    if (count + 1 < lastingRefusal.refusals || forMs < lastingRefusal.ms) return false;
+    return this.#fence(`ingest: ${refusal.failureKind}`);
   }
 
   /** One of the lines is refused for good: it alone is replaced by a marker. */

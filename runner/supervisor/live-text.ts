@@ -8,6 +8,8 @@ import { settledText } from './settled-text.js';
 /** What the agent writes within this time goes in one request, or sooner once it is so much. */
 const coalesceMs = 100;
 const coalesceLength = 4_096;
+/** How many times as long as it took to look through the text nothing is done then: of what an agent may write some is slow to redact. */
+const restFactor = 10;
 /** After a refusal, or no answer, nothing is said for a while. */
 const restMs = { shortest: 1_000, baseDelayMs: 1_000, maxDelayMs: 30_000 } as const;
 const requestTimeoutMs = 2_000;
@@ -46,6 +48,8 @@ export class LiveText {
   /** Counts the changes of `watched`. */
   #round = 0;
   #unsent = 0;
+  /** By the clock of `performance`. */
+  #restsUntil = 0;
   #sending = false;
   #failures = 0;
   #stopped = false;
@@ -103,8 +107,9 @@ export class LiveText {
   /** The next request, unless one is under way or has just failed: it plans again itself. */
   #plan(): void {
     if (this.#stopped || !this.#watched || this.#sending || this.#failures > 0) return;
-    if (this.#unsent >= coalesceLength) this.#due();
-    else this.#timer ??= setTimeout(() => this.#due(), coalesceMs).unref();
+    const leftMs = this.#restsUntil - performance.now();
+    if (this.#unsent >= coalesceLength && leftMs <= 0) this.#due();
+    else this.#timer ??= setTimeout(() => this.#due(), Math.max(coalesceMs, leftMs)).unref();
   }
 
   #due(): void {
@@ -115,7 +120,10 @@ export class LiveText {
 
   async #flush(): Promise<void> {
     this.#unsent = 0;
+    const startedAt = performance.now();
     const { deltas, taken } = this.#takeNews();
+    const endedAt = performance.now();
+    this.#restsUntil = endedAt + (endedAt - startedAt) * restFactor;
     if (deltas.length > 0) {
       this.#sending = true;
       const round = this.#round;

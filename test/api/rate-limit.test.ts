@@ -57,6 +57,19 @@ describe('the limit of a caller', () => {
     for (let batch = 1; batch <= 8; batch += 1)
       expect((await postEvents(api, runner, messageLines(batch, batch))).status).toBe(200);
   });
+
+  it('does not end for a runner because of its live text', async () => {
+    const api = await start({ rateLimitPerMinute: 1 });
+    const runner = await startTurn(api);
+    const statuses = new Set<number>();
+    for (let piece = 0; piece < 15; piece += 1) {
+      const body = { after: 0, deltas: [{ itemId: 'item', offset: 0, text: 'word ' }] };
+      const path = `/api/v1/runs/${runner.runId}/deltas`;
+      statuses.add((await api.call('POST', path, { body, token: runner.runToken })).status);
+    }
+    expect([...statuses]).toEqual([200, 429]);
+    expect((await postEvents(api, runner, messageLines(1, 1))).status).toBe(200);
+  });
 });
 
 describe('unknown tokens', () => {

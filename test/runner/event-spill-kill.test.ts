@@ -1,7 +1,9 @@
+import type NodeFs from 'node:fs';
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { z } from 'zod';
 import { ingestLineSchema } from '../../contract/ingest.js';
 import { segmentPath } from '../../infra/spill/spill-files.js';
 import { EventQueue } from '../../runner/supervisor/event-queue.js';
@@ -30,7 +32,7 @@ const kill = vi.hoisted(() => {
 });
 
 vi.mock('node:fs', async (importOriginal) => {
-  const fs = await importOriginal<typeof import('node:fs')>();
+  const fs = await importOriginal<typeof NodeFs>();
   return {
     ...fs,
     openSync: (...args: Parameters<typeof fs.openSync>) => {
@@ -81,7 +83,7 @@ class Log {
       const { seq, event } = ingestLineSchema.parse(JSON.parse(line));
       if (seq <= this.texts.length) continue;
       expect(seq).toBe(this.texts.length + 1);
-      this.texts.push(String(event.payload.text).slice(0, 9));
+      this.texts.push(z.string().parse(event.payload.text).slice(0, 9));
     }
     return lines.length > 0;
   }

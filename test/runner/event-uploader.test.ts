@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { stopGraceMs } from '../../activities/runners.js';
 import { ApiError, ConnectionError } from '../../client/index.js';
 import type { ProducedEvent } from '../../contract/events.js';
@@ -11,7 +11,7 @@ import {
 import { batchLimits } from '../../infra/spill/spill-files.js';
 import { spillLimits } from '../../infra/spill/spill-lines.js';
 import { memoryLimits } from '../../runner/supervisor/event-queue.js';
-import { EventUploader, requestTimeoutMs } from '../../runner/supervisor/event-uploader.js';
+import { EventUploader, lastingRefusal, requestTimeoutMs } from '../../runner/supervisor/event-uploader.js';
 import { maxEventBytes } from '../../runner/supervisor/queued-event.js';
 import { stopLimits } from '../../runner/supervisor/stop-limits.js';
 
@@ -250,26 +250,43 @@ describe('EventUploader', () => {
     [401, 'unauthorized'],
     [403, 'forbidden'],
   ])(
-    '%i: a fresh token is asked for once, and a refusal of that one is the end',
+    '%i: a fresh token is asked for once; that fresh ones are refused for half a minute is the end',
     async (status, failureKind) => {
-      let refused = 1;
-      let tokens = 0;
-      const refreshToken = () => {
-        tokens += 1;
-        return Promise.resolve();
-      };
-      const answer: Answer = (seqs) => {
-        if (refused-- > 0) throw refusal(status, failureKind);
-        return last(seqs);
-      };
-      const { subject, requests, fenced } = uploader(answer, { refreshToken });
-      subject.add(event('a'));
-      expect(await subject.flush(5_000)).toBe(true);
-      expect([requests, tokens, fenced]).toEqual([[[1], [1]], 1, []]);
-      refused = 2;
-      subject.add(event('b'));
-      expect(await subject.flush(5_000)).toBe(false);
-      expect([requests.length, tokens, fenced]).toEqual([4, 2, [`ingest: ${failureKind}`]]);
+      vi.useFakeTimers();
+      try {
+        let refused = 1;
+        let tokens = 0;
+        const refreshToken = () => {
+          tokens += 1;
+          return Promise.resolve();
+        };
+        const answer: Answer = (seqs) => {
+          if (refused-- > 0) throw refusal(status, failureKind);
+          return last(seqs);
+        };
+        const { subject, requests, fenced, warned } = uploader(answer, { refreshToken });
+        subject.add(event('a'));
+        await vi.advanceTimersByTimeAsync(1_000);
+        expect([requests, tokens, fenced]).toEqual([[[1], [1]], 1, []]);
+        // As while a key is replaced, and again a while later.
+        for (let time = 0; time < 2; time += 1) {
+          refused = Number.POSITIVE_INFINITY;
+          subject.add(event('b'));
+          await vi.advanceTimersByTimeAsync(lastingRefusal.ms - 5_000);
+          refused = 0;
+          await vi.advanceTimersByTimeAsync(15_000);
+          expect([subject.size, fenced]).toEqual([0, []]);
+        }
+        const loud = 'a fresh token is refused: if that lasts, the attempt ends';
+        expect(warned.filter(({ message }) => message === loud).length).toBeGreaterThan(3);
+        refused = Number.POSITIVE_INFINITY;
+        subject.add(event('c'));
+        await vi.advanceTimersByTimeAsync(lastingRefusal.ms + 25_000);
+        expect([subject.size, fenced]).toEqual([1, [`ingest: ${failureKind}`]]);
+        subject.stop();
+      } finally {
+        vi.useRealTimers();
+      }
     },
   );
 

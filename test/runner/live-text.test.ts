@@ -210,6 +210,38 @@ describe('live text', () => {
     for (let at = 0; at + 8 <= key.length; at += 1) expect(sent).not.toContain(key.slice(at, at + 8));
   });
 
+  test('text that is slow to look through is looked through less often, also when there is much of it', async () => {
+    const redactor = createRedactor([key]);
+    const clock = performance.now.bind(performance);
+    let spentMs = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => clock() + spentMs);
+    const slow = new LiveText({
+      send: kept,
+      eventsMade: () => 0,
+      redactor: {
+        ...redactor,
+        overlap: 0,
+        find: (text) => {
+          spentMs += 60;
+          return redactor.find(text);
+        },
+      },
+      log: { warn: () => undefined },
+    });
+    slow.watched = true;
+    const startedAt = performance.now();
+    for (let at = 0; at < 1_000; at += 1) {
+      slow.add({ itemId: 'msg', text: 'some more words '.repeat(4), restarts: false });
+      await vi.advanceTimersByTimeAsync(10);
+    }
+    await vi.advanceTimersByTimeAsync(1_000);
+    slow.stop();
+    expect(spentMs).toBeGreaterThan(500);
+    expect(spentMs / (performance.now() - startedAt)).toBeLessThan(0.1);
+    expect(reader.texts.get('msg')).toHaveLength(64_000);
+    vi.restoreAllMocks();
+  });
+
   test('a secret that becomes known later is taken back', async () => {
     const redactor = createRedactor();
     const later = new LiveText({

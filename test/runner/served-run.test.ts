@@ -334,6 +334,18 @@ describe('a run that is served', { timeout: 30_000 }, () => {
     expect(written).not.toContain('runner-token-1');
   });
 
+  test('a replica that lacks the new key for a while refuses fresh tokens too: the attempt goes on, and the log says so', async () => {
+    const runId = manager.addRun('hello', { leaseMs: 1_000 });
+    const { result } = await serve(runId);
+    await prompted();
+    manager.refusedIngests = 5;
+    driver.listener.onEvent(say('while keys were replaced'));
+    await manager.until('the event', () => JSON.stringify(manager.run(runId).events).includes('keys were'));
+    driver.end();
+    expect(await result).toBe('idle');
+    expect(written.match(/a fresh token is refused/g)).toHaveLength(2);
+  });
+
   test('an answer in no envelope, as a gateway gives it while the API is away, fences nobody', async () => {
     const runId = manager.addRun('hello', { leaseMs: 1_000 });
     const { result } = await serve(runId);

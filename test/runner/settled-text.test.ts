@@ -10,7 +10,9 @@ const webToken = 'eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJydW5uZXIifQ.c2lnbmF0dXJlLW9mLW
 const phrase = 'my wörd';
 /** With a colour, a zero-width space and others between its characters: who reads it sees the secret. */
 const hiddenIn = (secret: string) =>
-  ['\x1b[0m', '\u200b', '\x07', '\0', '\\u001b[1m', '\u{e0041}'].map((hidden) => [...secret].join(hidden));
+  ['\x1b[0m', '\u200b', '\x07', '\0', '\\u001b[1m', '\u{e0041}'].map((hidden) =>
+    Array.from(secret).join(hidden),
+  );
 const secrets = [
   key,
   ...hiddenIn(key),

@@ -82,6 +82,8 @@ export class FakeManager {
   runnerState: 'idle' | 'closing' = 'idle';
   /** Events are not taken: 503. */
   holdEvents = false;
+  /** So many requests with events are answered 401, whatever their token: as a replica does that lacks a key. */
+  refusedIngests = 0;
   /** So many outcomes are answered 400. */
   refusedOutcomes = 0;
   /** Outcomes are not taken: 503. */
@@ -349,6 +351,10 @@ export class FakeManager {
       }
       case 'ingest':
         if (this.holdEvents) return { status: 503, failureKind: 'unavailable', message: 'held', details: {} };
+        if (this.refusedIngests > 0) {
+          this.refusedIngests -= 1;
+          return { status: 401, failureKind: 'unauthorized', message: 'unknown key', details: {} };
+        }
         return this.#ingest(run, body, url.searchParams.get('spilledEpoch'));
       case 'deltas': {
         const deltas = sendDeltasSchema.parse(JSON.parse(body));
