@@ -86,7 +86,7 @@ export const apiSettings = z.object({
   AGENTRUN_RATE_LIMIT_PER_MINUTE: rateLimitSetting
     .default(6_000)
     .describe(
-      'Requests per minute of one caller, counted by each API process; 0 is without a limit. Routes of runners have ten times as many.',
+      'Requests per minute of one caller, counted by each API process; 0 is without a limit. Routes of runners have ten times as many, and live text as many again.',
     ),
   AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE: rateLimitSetting
     .default(600)
