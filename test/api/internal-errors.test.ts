@@ -99,4 +99,6 @@ const knownIds: Readonly<Record<string, string>> = {
   command: 'cmd_00000000000000000000000000',
   task: 'task_00000000000000000000000000',
   runnerJob: 'job_00000000000000000000000000',
+  webhook: 'whk_00000000000000000000000000',
+  delivery: 'dlv_00000000000000000000000000',
 };
