@@ -47,6 +47,8 @@ export const stackSettings = z.object({
   AGENTRUN_SOURCE_COMMIT: z.string().optional().describe('For the API.'),
   AGENTRUN_RATE_LIMIT_PER_MINUTE: rateLimitSetting.optional().describe('For the API.'),
   AGENTRUN_CORS_ORIGINS: z.string().optional().describe('For the API.'),
+  AGENTRUN_STREAM_MAX_AGE_MS: z.string().optional().describe('For the API.'),
+  AGENTRUN_EVENT_RETENTION_DAYS: z.string().optional().describe('For the worker.'),
   AGENTRUN_WEBHOOK_ALLOWED_HOSTS: z.string().optional().describe('For API and worker.'),
   AGENTRUN_LOG_LEVEL: logLevelSetting.optional().describe('For API and worker; not less than info.'),
   OTEL_EXPORTER_OTLP_ENDPOINT: httpUrlSetting.optional().describe('For API and worker.'),
@@ -109,6 +111,8 @@ export function readStackConfig(env: Environment = process.env): StackConfig {
       AGENTRUN_SOURCE_COMMIT: read.AGENTRUN_SOURCE_COMMIT,
       AGENTRUN_RATE_LIMIT_PER_MINUTE: read.AGENTRUN_RATE_LIMIT_PER_MINUTE?.toString(),
       AGENTRUN_CORS_ORIGINS: read.AGENTRUN_CORS_ORIGINS,
+      AGENTRUN_STREAM_MAX_AGE_MS: read.AGENTRUN_STREAM_MAX_AGE_MS,
+      AGENTRUN_EVENT_RETENTION_DAYS: read.AGENTRUN_EVENT_RETENTION_DAYS,
       AGENTRUN_WEBHOOK_ALLOWED_HOSTS: read.AGENTRUN_WEBHOOK_ALLOWED_HOSTS,
       // Not less than info, whose line `ready` is what `up` waits for; the terminal shows warnings only, whatever this is.
       AGENTRUN_LOG_LEVEL: read.AGENTRUN_LOG_LEVEL?.replace(/^(fatal|error|warn|silent)$/, 'info'),

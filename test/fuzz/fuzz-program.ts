@@ -49,6 +49,8 @@ async function fuzz(): Promise<number> {
       AGENTRUN_LAUNCHER: 'external',
       AGENTRUN_RATE_LIMIT_PER_MINUTE: '0',
       AGENTRUN_UNKNOWN_TOKENS_PER_MINUTE: '0',
+      // An answer is looked at when it is whole.
+      AGENTRUN_STREAM_MAX_AGE_MS: '200',
     },
   });
   try {

@@ -24,6 +24,8 @@ const someId: Readonly<Record<string, string>> = {
   runnerJobId: 'job_00000000000000000000000000',
   taskId: 'task_00000000000000000000000000',
   requestId: 'req_00000000000000000000000000',
+  webhookId: 'whk_00000000000000000000000000',
+  deliveryId: 'dlv_00000000000000000000000000',
 };
 
 /**
@@ -142,5 +144,18 @@ async function send(local: LocalStack, request: CanaryRequest): Promise<CanaryAn
     signal: AbortSignal.timeout(40_000),
   });
   const sent = [...response.headers].map(([name, value]) => `${name}: ${value}`).join('\n');
-  return { what, status: response.status, text: `${sent}\n${await response.text()}`, echo: echo === true };
+  const text = `${sent}\n${await textOf(response)}`;
+  return { what, status: response.status, text, echo: echo === true };
+}
+
+/** Of a stream, which goes on, what was stored when it began. */
+async function textOf(response: Response): Promise<string> {
+  const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true;
+  if (!isStream || response.body === null) return response.text();
+  let text = '';
+  for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+    text += piece;
+    if (text.includes('event: caught-up\n') || text.includes('event: stream-end\n')) break;
+  }
+  return text;
 }
