@@ -32,8 +32,8 @@ def before_load_schema(context, raw_schema):
     }
     for path in raw_schema["paths"].values():
         for operation in path.values():
-            cursor = RECORDS["cursorOf"].get(operation.get("operationId"))
-            for parameter in operation.get("parameters", []) if cursor else []:
+            cursor = RECORDS["cursorOf"].get(operation.get("operationId"), "")
+            for parameter in operation.get("parameters", []):
                 if parameter.get("name") == "cursor":
                     parameter["schema"] = {"type": "string", "enum": [cursor]}
 
