@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Request, Response } from 'express';
 import { idempotencyKeySchema } from '../contract/commands.js';
 import { AgentRunError } from '../contract/errors.js';
-import { failuresOf } from '../contract/route-contract.js';
+import { failuresOf, type RouteContract } from '../contract/route-contract.js';
 import { type Audit, isRunnerRoute } from './audit.js';
 import { type Caller, requireAllowed } from './auth.js';
 import type { ApiDeps } from './deps.js';
@@ -11,6 +11,7 @@ import { toAgentRunError } from './errors.js';
 import { readJsonBody } from './json-body.js';
 import type { LongPollLimit } from './long-poll-limit.js';
 import { operationSpans } from './operation-spans.js';
+import type { CountedKind } from './rate-limit.js';
 import type { EnvelopeRoute, Route } from './route.js';
 import type { StreamServer } from './streams/serve-stream.js';
 import type { RequestFacts, RequestTrace } from './trace.js';
@@ -120,16 +121,19 @@ function callerFacts(caller: Caller): Pick<RequestFacts, 'caller' | 'tenantId'> 
  */
 async function admit(
   deps: ApiDeps,
-  { operationId, contract }: Route,
+  { contract }: Route,
   request: Request,
   response: Response,
 ): Promise<Caller> {
   if (contract.auth === 'none') return { kind: 'nobody' };
   const caller = await deps.authenticator.identify(request, request.ip ?? '');
-  const others = isRunnerRoute(contract) ? 'runner' : 'api';
-  const kind = operationId === 'sendDeltas' ? 'live-text' : others;
-  await deps.rateLimits.count(caller, kind, request, response);
+  await deps.rateLimits.count(caller, countedKind(contract), request, response);
   return caller;
+}
+
+function countedKind(contract: RouteContract): CountedKind {
+  if (contract.countedApart) return 'live-text';
+  return isRunnerRoute(contract) ? 'runner' : 'api';
 }
 
 /** Answers inside the request's span, and tells the spans that the contract names for this operation. */

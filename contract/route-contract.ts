@@ -49,6 +49,8 @@ export interface RouteContract<
   /** An absent body counts as `{}` (contract.md 1.5). */
   readonly body: Body;
   readonly answers: Answers;
+  /** Its requests are counted apart from the caller's others: what is worth little must not use up what those may have. */
+  readonly countedApart: boolean;
   /** Shape of the envelope's `data`, or of each frame of the stream. */
   readonly data: Data;
   readonly idempotency: Idempotency;
@@ -75,6 +77,7 @@ interface RouteSpec<
   readonly body?: Body;
   readonly bodyKind?: 'ndjson';
   readonly answers?: Answers;
+  readonly countedApart?: true;
   readonly data: Data;
   readonly idempotency?: Exclude<Idempotency, 'safe'>;
   readonly failures?: readonly RequestFailureKind[];
@@ -100,6 +103,7 @@ export function routeContract(
     body: spec.body ?? ignored,
     bodyKind: reads ? 'none' : (spec.bodyKind ?? (spec.body === undefined ? 'ignored' : 'json')),
     answers: spec.answers ?? 'envelope',
+    countedApart: spec.countedApart ?? false,
     idempotency: reads ? 'safe' : (spec.idempotency ?? 'natural'),
     failures: spec.failures ?? [],
     statuses: spec.statuses ?? [200],

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { eventText, eventTextSchema } from './event-text.js';
 import { type FeedPosition, feedBefore, feedBehind, feedStart } from './feed-position.js';
 import type { Queryable } from './pool.js';
 import { isoTime } from './records.js';
@@ -72,15 +73,10 @@ const scannedSchema = z.object({
   tenant_id: z.string().nullable(),
 });
 const eventSchema = scannedSchema.extend({
+  ...eventTextSchema.shape,
   tenant_id: z.string(),
   project_id: z.string(),
   session_id: z.string(),
-  event_id: z.string(),
-  epoch: z.number(),
-  type: z.string(),
-  at: z.string(),
-  payload: z.string(),
-  raw: z.string().nullable(),
 });
 
 /**
@@ -166,16 +162,8 @@ const positionOf = (row: z.infer<typeof scannedSchema>): FeedPosition => ({
   seq: row.seq,
 });
 
-/** The fields in the order of `GET events`, then whose it is. */
 function entryOf(row: unknown): FeedEntry {
   const event = eventSchema.parse(row);
-  const { run_id: runId, seq, event_id: eventId, epoch, type, at, payload, raw } = event;
   const owner = { tenantId: event.tenant_id, projectId: event.project_id, sessionId: event.session_id };
-  const head = JSON.stringify({ seq, eventId, runId, attempt: epoch, epoch, type, at });
-  const body = `"payload":${payload}${raw === null ? '' : `,"raw":${raw}`}`;
-  return {
-    position: positionOf(event),
-    tenantId: owner.tenantId,
-    json: `${head.slice(0, -1)},${body},${JSON.stringify(owner).slice(1)}`,
-  };
+  return { position: positionOf(event), tenantId: owner.tenantId, json: eventText(event, owner) };
 }

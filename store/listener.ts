@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../infra/telemetry/logger.js';
 import { type Channel, channels } from './notifier.js';
+import { retryWaitMs } from './retry-wait.js';
 
 export type WaitEnd = 'notified' | 'timeout' | 'aborted';
 
@@ -110,8 +111,7 @@ export class Listener {
         });
       } catch (error) {
         failures += 1;
-        const waitMs =
-          Math.min(longestBackOffMs, 100 * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
+        const waitMs = retryWaitMs(failures, longestBackOffMs);
         this.#logger.warn(
           { attempt: failures, waitMs: Math.round(waitMs), cause: error },
           'cannot listen for Postgres notifications; looks by time go on',

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { AgentRunError } from '../contract/errors.js';
+import { eventText, eventTextSchema } from './event-text.js';
 import type { Queryable } from './pool.js';
 import { isoTime, runFrom } from './records.js';
 
@@ -38,21 +39,14 @@ const stateSchema = z.object({
   status: z.string(),
   terminal_status: z.string().nullable(),
 });
-const eventSchema = z.object({
-  seq: z.number(),
-  /** Postgres looked for no further event. */
-  is_full: z.boolean(),
-  event_id: z.string(),
-  epoch: z.number(),
-  type: z.string(),
-  at: z.string(),
-  payload: z.string(),
-  raw: z.string().nullable(),
-});
 const runStateSchema = stateSchema.extend({ run_id: z.string() });
 /** Of a run without new events there is one row, without an event. */
 const readRowSchema = z.union([
-  runStateSchema.extend(eventSchema.shape),
+  runStateSchema.extend({
+    ...eventTextSchema.shape,
+    /** Postgres looked for no further event. */
+    is_full: z.boolean(),
+  }),
   runStateSchema.extend({ seq: z.null() }),
 ]);
 type ReadRow = z.infer<typeof readRowSchema>;
@@ -105,20 +99,13 @@ function logRead(rows: readonly ReadRow[], limits: LogReadLimits): LogRead {
   let upTo = state.last_seq;
   for (const [index, row] of rows.entries()) {
     if (row.seq === null) break;
-    const json = eventJson(row);
+    const json = eventText(row);
     size += json.length;
     if (events.length > 0 && size > limits.bytes) break;
     events.push({ seq: row.seq, json });
     upTo = index < rows.length - 1 || row.is_full ? row.seq : state.last_seq;
   }
   return { ...stateOf(state), events, upTo };
-}
-
-/** The fields in the order of `GET events`. */
-function eventJson(row: z.infer<typeof eventSchema> & { readonly run_id: string }): string {
-  const { seq, event_id: eventId, run_id: runId, epoch, type, at, payload, raw } = row;
-  const head = JSON.stringify({ seq, eventId, runId, attempt: epoch, epoch, type, at });
-  return `${head.slice(0, -1)},"payload":${payload}${raw === null ? '' : `,"raw":${raw}`}}`;
 }
 
 const stateOf = (row: z.infer<typeof stateSchema>): LogState => ({

@@ -4,6 +4,7 @@ import type { Logger } from '../infra/telemetry/logger.js';
 import { markRunnerGone } from '../store/attempts.js';
 import { endingRunners } from '../store/ending-runners.js';
 import type { Pool } from '../store/pool.js';
+import { RepeatedLooks } from './repeated-looks.js';
 
 const intervalMs = 15_000;
 /** Runners of a round. */
@@ -24,47 +25,34 @@ interface SweepDependencies {
  */
 export class RunnerSweep {
   readonly #dependencies: SweepDependencies;
-  readonly #stopping = new AbortController();
+  readonly #looks: RepeatedLooks;
   #after = '';
-  #hasFailed = false;
-  #running: Promise<void> | undefined;
 
   constructor(dependencies: SweepDependencies) {
     this.#dependencies = dependencies;
+    this.#looks = new RepeatedLooks({
+      logger: dependencies.logger,
+      words: { doing: 'looking for runners that are gone', notDo: 'look for runners that are gone' },
+      run: (signal) => this.#run(signal),
+    });
   }
 
   /** Begins to look in the background, every 15 s. Keeps no process alive. */
   start(): void {
-    this.#running ??= this.#run();
+    this.#looks.start();
   }
 
   /** Resolves when the look that is under way has ended. */
   async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#running;
+    await this.#looks.stop();
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
+  async #run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await sleep(intervalMs * (0.75 + Math.random() / 2), undefined, { signal, ref: false }).catch(
         () => undefined,
       );
-      if (!signal.aborted) await this.#lookSafely();
-    }
-  }
-
-  async #lookSafely(): Promise<void> {
-    const { logger } = this.#dependencies;
-    try {
-      await this.look();
-      if (this.#hasFailed) logger.info('looking for runners that are gone works again');
-      this.#hasFailed = false;
-    } catch (error) {
-      // Postgres may be away for hours: said once.
-      if (!this.#hasFailed)
-        logger.warn({ cause: error }, 'cannot look for runners that are gone; goes on trying');
-      this.#hasFailed = true;
+      if (!signal.aborted) await this.#looks.safely(() => this.look());
     }
   }
 
@@ -75,7 +63,7 @@ export class RunnerSweep {
     this.#after = jobNames.length < largestLook ? '' : (jobNames.at(-1) ?? '');
     const gone: string[] = [];
     for (const jobName of jobNames) {
-      if (this.#stopping.signal.aborted) break;
+      if (this.#looks.signal.aborted) break;
       if ((await launcher.fate(jobName)).state !== 'gone') continue;
       // Its agent-host may have outlived it.
       await launcher.stop(jobName, stopGraceMs);

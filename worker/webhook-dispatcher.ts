@@ -7,6 +7,7 @@ import type { Pool } from '../store/pool.js';
 import { cleanUpWebhooks, countUnended } from '../store/webhook-cleanup.js';
 import { type DueDelivery, dueDeliveries, noteDispatched } from '../store/webhook-due.js';
 import { webhookAttributes, workflowTypes } from '../workflows/messages.js';
+import { RepeatedLooks } from './repeated-looks.js';
 
 /** Without a wake-up. */
 const pollMs = 3_000;
@@ -35,54 +36,42 @@ interface DispatcherDependencies {
  */
 export class WebhookDispatcher {
   readonly #dependencies: DispatcherDependencies;
-  readonly #stopping = new AbortController();
+  readonly #looks: RepeatedLooks;
   #cleanUpAtMs = 0;
-  #hasFailed = false;
-  #running: Promise<void> | undefined;
 
   constructor(dependencies: DispatcherDependencies) {
     this.#dependencies = dependencies;
+    this.#looks = new RepeatedLooks({
+      logger: dependencies.logger,
+      words: {
+        doing: 'handing deliveries of webhooks to Temporal',
+        notDo: 'hand deliveries of webhooks to Temporal',
+      },
+      run: (signal) => this.#run(signal),
+    });
   }
 
   /** Begins to look in the background. */
   start(): void {
-    this.#running ??= this.#run();
+    this.#looks.start();
   }
 
   /** Resolves when the look that is under way has ended. */
   async stop(): Promise<void> {
-    this.#stopping.abort();
-    await this.#running;
+    await this.#looks.stop();
   }
 
-  async #run(): Promise<void> {
-    const { signal } = this.#stopping;
+  async #run(signal: AbortSignal): Promise<void> {
     const waiter = this.#dependencies.listener.arm('agentrun_webhook', 'due');
     try {
       while (!signal.aborted) {
-        const isMore = await this.#lookSafely();
+        // A look that failed is not gone on with at once.
+        const isMore = (await this.#looks.safely(() => this.#lookAndCleanUp())) === largestLook;
         await sleep(pauseMs);
         if (!isMore) await waiter.wait(pollMs * (0.75 + Math.random() / 2), signal);
       }
     } finally {
       waiter.close();
-    }
-  }
-
-  /** Whether more is to be done at once. */
-  async #lookSafely(): Promise<boolean> {
-    const { logger } = this.#dependencies;
-    try {
-      const started = await this.#lookAndCleanUp();
-      if (this.#hasFailed) logger.info('handing deliveries of webhooks to Temporal works again');
-      this.#hasFailed = false;
-      return started === largestLook;
-    } catch (error) {
-      // Postgres or Temporal may be away for hours: said once.
-      if (!this.#hasFailed)
-        logger.warn({ cause: error }, 'cannot hand deliveries of webhooks to Temporal; goes on trying');
-      this.#hasFailed = true;
-      return false;
     }
   }
 
@@ -106,7 +95,7 @@ export class WebhookDispatcher {
     const failures: unknown[] = [];
     const startOneAfterAnother = async () => {
       for (let due = waiting.shift(); due !== undefined; due = waiting.shift()) {
-        if (this.#stopping.signal.aborted) return;
+        if (this.#looks.signal.aborted) return;
         await this.#begin(due).catch((error: unknown) => failures.push(error));
       }
     };

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../infra/telemetry/logger.js';
 import type { Listener } from '../../store/listener.js';
 import type { Channel } from '../../store/notifier.js';
-import { retryWaitMs } from './retry-wait.js';
+import { retryWaitMs } from '../../store/retry-wait.js';
 
 /** Whatever wake-ups say, everything that is followed is looked at this often. */
 const pollMs = 1_000;

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../infra/telemetry/logger.js';
-import { retryWaitMs } from './retry-wait.js';
+import { retryWaitMs } from '../../store/retry-wait.js';
 
 const attempts = 40;
 const longestRetryMs = 4_000;

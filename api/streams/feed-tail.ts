@@ -10,15 +10,16 @@ import {
 } from '../../store/feed-position.js';
 import type { Listener } from '../../store/listener.js';
 import type { Pool } from '../../store/pool.js';
+import { retryWaitMs } from '../../store/retry-wait.js';
 import { BoundedReads } from './bounded-reads.js';
 import { cursorAhead } from './cursors.js';
+import { News } from './news.js';
 import { ReadSize } from './read-size.js';
 
 /** After a wake-up, so that one look is for many; most of the transactions that were open at the wake-up have ended then. */
 const collectMs = 50;
 /** Without a wake-up; also how long the last event waits that an open transaction held back. */
 const pollMs = 1_000;
-const firstRetryMs = 100;
 const longestRetryMs = 5_000;
 /** Also bounds what each reader that is behind holds until it is sent. */
 const limits = { events: 1_000, bytes: 256 * 1_024 } as const;
@@ -76,7 +77,7 @@ export interface FeedTailOptions {
 export class FeedTail {
   readonly #options: FeedTailOptions;
   readonly #pages: BoundedReads;
-  readonly #waiting = new Set<() => void>();
+  readonly #news = new News();
   readonly #size = new ReadSize();
   readonly #members = new Set<{ isAhead: boolean }>();
   #stopping: AbortController | undefined;
@@ -176,17 +177,8 @@ export class FeedTail {
   }
 
   /** Resolves at the next news, or when `signal` is aborted. */
-  async changed(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        this.#waiting.delete(done);
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      this.#waiting.add(done);
-      signal.addEventListener('abort', done, { once: true });
-    });
+  changed(signal: AbortSignal): Promise<void> {
+    return this.#news.next(signal);
   }
 
   /** Follows the feed until `signal` is aborted. */
@@ -206,8 +198,7 @@ export class FeedTail {
         failures = 0;
       } catch (cause) {
         failures += 1;
-        const waitMs =
-          Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures, 10)) * (0.5 + Math.random() / 2);
+        const waitMs = retryWaitMs(failures, longestRetryMs);
         this.#options.logger.warn(
           { attempt: failures, waitMs: Math.round(waitMs), cause },
           'the feed cannot be read on; its readers wait',
@@ -259,12 +250,8 @@ export class FeedTail {
     );
     for (const member of this.#members) member.isAhead = true;
     this.#forget();
-    this.#wakeReaders();
+    this.#news.tell();
     return false;
-  }
-
-  #wakeReaders(): void {
-    for (const wake of this.#waiting) wake();
   }
 
   #grow(frames: readonly FeedFrame[], head: FeedPosition): void {
@@ -284,6 +271,6 @@ export class FeedTail {
       dropped += 1;
     }
     this.#ring.splice(0, dropped);
-    this.#wakeReaders();
+    this.#news.tell();
   }
 }

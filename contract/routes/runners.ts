@@ -74,6 +74,7 @@ export const runnerRoutes = {
     auth: { run: true },
     params: runParams,
     body: sendDeltasSchema,
+    countedApart: true,
     data: deltasAnswerSchema,
     failures: ['fenced'],
   }),

@@ -1,19 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createRecordActivities } from '../../activities/records.js';
 import { idPrefixes } from '../../contract/ids.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { newId } from '../../store/new-id.js';
 import { Notifier } from '../../store/notifier.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { turnSettings } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(() => postgres.stop());
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 /** Stores a message as the API does. */
 async function storedMessage(sessionId: string, whenBusy = 'steer'): Promise<string> {

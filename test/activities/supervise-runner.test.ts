@@ -1,6 +1,6 @@
 import { CancelledFailure } from '@temporalio/activity';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { SupervisedAttempt } from '../../activities/index.js';
 import { createRecordActivities } from '../../activities/records.js';
 import { createSuperviseActivities } from '../../activities/supervise-runner.js';
@@ -8,18 +8,11 @@ import type { ProcessFate } from '../../domain/supervision.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { Notifier } from '../../store/notifier.js';
 import { createPool, type Pool } from '../../store/pool.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { claimTurn, storeAttemptOutcome, storeTurn, turnSettings } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 /** A launcher that shows one runner, as the test sets it. */
 class FakeRunner {

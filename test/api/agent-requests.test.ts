@@ -4,14 +4,14 @@ import { type AgentRequestRecord, agentRequestRecordSchema } from '../../contrac
 import { idPrefixes } from '../../contract/ids.js';
 import { commandPageSchema } from '../../contract/runners.js';
 import { expireDueRequests } from '../../store/agent-requests.js';
-import { jobNameOf } from '../../store/attempts.js';
 import { newId } from '../../store/new-id.js';
 import { withTransaction } from '../../store/pool.js';
-import { finishTurn, writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings, startApi } from '../support/api.js';
+import { finishTurn } from '../../store/turn-steps.js';
+import { startApi } from '../support/api.js';
 import {
   claim,
   launchTokenOf,
+  nextAttempt,
   postEvents,
   register,
   type ServingRunner,
@@ -96,23 +96,9 @@ async function asked(kind?: Record<string, unknown>) {
   return { runner, emit, requestId };
 }
 
-/** A later attempt of a run, claimed by a runner of its own. */
-async function nextAttempt(runner: ServingRunner, epoch = 2) {
-  await writeAttempt(database.pool, attemptSettings, runner.runId, epoch);
-  const job = await database.pool.query<{ job_id: string }>(
-    'select job_id from runner_jobs where run_id = $1 and epoch = $2',
-    [runner.runId, epoch],
-  );
-  const jobId = job.rows[0]?.job_id ?? '';
-  const launchToken = (
-    await api.deps.runnerTokens.mintLaunch(
-      { run: runner.runId, epoch, job: jobNameOf(runner.runId, epoch), jobId },
-      60_000,
-    )
-  ).token;
-  const registered = await register(api, launchToken, jobId);
-  return claim(api, runner.runId, launchToken, registered.runnerId);
-}
+/** What the runner of a later attempt is told. */
+const nextAssignment = async (runner: ServingRunner, epoch = 2) =>
+  (await nextAttempt(api, database.pool, runner, epoch)).assignment;
 
 describe('a request of the agent', () => {
   it('is stored with the event that tells of it, and stops the clock until it is answered', async () => {
@@ -422,7 +408,7 @@ describe('an answer while no runner waits', () => {
       `update attempts set ended_at = now(), end_failure_kind = 'runner-lost', end_reason = 'gone' where run_id = $1 and epoch = 1`,
       [runner.runId],
     );
-    const assignment = await nextAttempt(runner);
+    const assignment = await nextAssignment(runner);
     expect(assignment.grants).toEqual([
       {
         requestId,
@@ -447,7 +433,7 @@ describe('an answer while no runner waits', () => {
       [runner.runId],
     );
     expect(commands.rows).toEqual([{ state: 'completed' }]);
-    expect((await nextAttempt(runner, 3)).grants).toEqual([]);
+    expect((await nextAssignment(runner, 3)).grants).toEqual([]);
   });
 
   it.each([
@@ -459,7 +445,7 @@ describe('an answer while no runner waits', () => {
       `update attempts set ended_at = now(), counted = false, end_failure_kind = $2 where run_id = $1 and epoch = 1`,
       [runner.runId, kind],
     );
-    expect((await nextAttempt(runner)).resume).toMatchObject({ attempt: 1, parked });
+    expect((await nextAssignment(runner)).resume).toMatchObject({ attempt: 1, parked });
   });
 });
 

@@ -6,13 +6,10 @@ import { idPrefixes } from '../../contract/ids.js';
 import { commandPageSchema } from '../../contract/runners.js';
 import { sendAnswerSchema } from '../../contract/sessions.js';
 import { forgetAnswers } from '../../store/agent-requests.js';
-import { jobNameOf } from '../../store/attempts.js';
 import { newId } from '../../store/new-id.js';
 import { withTransaction } from '../../store/pool.js';
 import { storeMessage } from '../../store/session-messages.js';
-import { writeAttempt } from '../../store/turn-steps.js';
-import { attemptSettings } from '../support/api.js';
-import { claim, postEvents, register, type ServingRunner, startTurn } from '../support/turns.js';
+import { nextAttempt, postEvents, type ServingRunner, startTurn } from '../support/turns.js';
 import { useApi } from '../support/use-api.js';
 
 const { database, api } = await useApi();
@@ -56,21 +53,6 @@ async function answeredWith(canary: string) {
   return { runner, requestId, sent, command };
 }
 
-async function nextAttempt(runner: ServingRunner, epoch = 2) {
-  await writeAttempt(database.pool, attemptSettings, runner.runId, epoch);
-  const job = await database.pool.query<{ job_id: string }>(
-    'select job_id from runner_jobs where run_id = $1 and epoch = $2',
-    [runner.runId, epoch],
-  );
-  const jobId = job.rows[0]?.job_id ?? '';
-  const { token } = await api.deps.runnerTokens.mintLaunch(
-    { run: runner.runId, epoch, job: jobNameOf(runner.runId, epoch), jobId },
-    60_000,
-  );
-  const { runnerId } = await register(api, token, jobId);
-  return claim(api, runner.runId, token, runnerId);
-}
-
 /** The tables in which a text stands. */
 async function tablesWith(text: string): Promise<string[]> {
   const tables = await database.pool.query<{ name: string }>(
@@ -85,6 +67,10 @@ async function tablesWith(text: string): Promise<string[]> {
   }
   return found.toSorted();
 }
+
+/** What the runner of a later attempt is told. */
+const nextAssignment = async (runner: ServingRunner, epoch = 2) =>
+  (await nextAttempt(api, database.pool, runner, epoch)).assignment;
 
 describe('the words of an answer', () => {
   it('are in no answer of the API, whatever the scope', async () => {
@@ -134,7 +120,7 @@ describe('the words of an answer', () => {
     expect(await api.data(commandRecordSchema, 'GET', `${path}/${command.id}`, { token })).toMatchObject(
       whole,
     );
-    const assignment = await nextAttempt(runner);
+    const assignment = await nextAssignment(runner);
     expect(assignment.grants).toMatchObject([{ resolution: { answers: { pin: [canary] } } }]);
     for (const old of [path, `${path}/${command.id}`]) {
       const refused = await api.call('GET', old, { token });
@@ -220,16 +206,16 @@ describe('an answer that an agent was told', () => {
 
   it('is given to no later one: the event of it was spilled', async () => {
     const { runner, requestId } = await approved();
-    const second = await nextAttempt(runner);
+    const second = await nextAssignment(runner);
     const brought = await spill(runner, second.runToken, [{ seq: 2, event: told(requestId, 'approved') }]);
     expect(brought.body.data).toMatchObject({ accepted: 1 });
     expect(await requestOf(requestId)).toEqual({ state: 'approved', delivered: true, command: 'completed' });
-    expect((await nextAttempt(runner, 3)).grants).toEqual([]);
+    expect((await nextAssignment(runner, 3)).grants).toEqual([]);
   });
 
   it('is given to no later one: the event of it came late', async () => {
     const { runner, requestId } = await approved();
-    await nextAttempt(runner);
+    await nextAssignment(runner);
     const late = await postEvents(api, runner, [{ seq: 2, event: told(requestId, 'approved') }]);
     expect([late.status, late.body.failureKind]).toEqual([409, 'fenced']);
     expect(await requestOf(requestId)).toMatchObject({ delivered: true });
@@ -241,13 +227,13 @@ describe('an answer that an agent was told', () => {
       token: runner.runToken,
     });
     expect(acknowledged.status).toBe(200);
-    expect((await nextAttempt(runner)).grants).toEqual([]);
+    expect((await nextAssignment(runner)).grants).toEqual([]);
   });
 
   it('counts only as the row says, and a late event resolves nothing', async () => {
     const { runner, requestId } = await approved();
     const { runner: parked, requestId: open } = await asked('command');
-    const [second, next] = [await nextAttempt(runner), await nextAttempt(parked)];
+    const [second, next] = [await nextAssignment(runner), await nextAssignment(parked)];
     await spill(runner, second.runToken, [{ seq: 2, event: told(requestId, 'denied') }]);
     expect(await requestOf(requestId)).toMatchObject({ state: 'approved', delivered: false });
     await database.pool.query(`update agent_requests set state = 'pending' where request_id = $1`, [open]);

@@ -4,11 +4,10 @@ import { runResultSchema } from '../../contract/runs.js';
 import { finishTurn, writeAttempt } from '../../store/turn-steps.js';
 import { attemptSettings } from '../support/api.js';
 import {
-  claim,
   messageLines,
   newSessionId,
+  nextAttempt,
   postEvents,
-  register,
   type ServingRunner,
   startTurn,
 } from '../support/turns.js';
@@ -36,22 +35,6 @@ const late = async (runId: string) =>
   (await api.data(runResultSchema, 'GET', `/api/v1/runs/${runId}/result`)).late;
 const eventsOf = async (runId: string) =>
   (await api.data(eventPageSchema, 'GET', `/api/v1/runs/${runId}/events?limit=1000`)).items;
-
-async function secondAttempt(first: ServingRunner): Promise<ServingRunner> {
-  await writeAttempt(database.pool, attemptSettings, first.runId, 2);
-  const job = await database.pool.query<{ job_id: string; job_name: string }>(
-    'select job_id, job_name from runner_jobs where run_id = $1 and epoch = 2',
-    [first.runId],
-  );
-  const { job_id: jobId = '', job_name: jobName = '' } = job.rows[0] ?? {};
-  const launch = await api.deps.runnerTokens.mintLaunch(
-    { run: first.runId, epoch: 2, job: jobName, jobId },
-    60_000,
-  );
-  const { runnerId } = await register(api, launch.token, jobId);
-  const { runToken } = await claim(api, first.runId, launch.token, runnerId);
-  return { ...first, jobName, runnerId, runToken };
-}
 
 describe('the completion of a stream', () => {
   it('comes with the last events or after them, and a repeat is answered the same', async () => {
@@ -101,7 +84,7 @@ describe('the completion of a stream', () => {
   it('leaves the log open to the control plane, and to the next epoch', async () => {
     const first = await startTurn(api);
     await postEvents(api, first, [...messageLines(1, 1), complete(1)]);
-    const second = await secondAttempt(first);
+    const second = await nextAttempt(api, database.pool, first);
     expect((await postEvents(api, first, [complete(1)])).body.failureKind).toBe('fenced');
     expect((await postEvents(api, second, messageLines(1, 2))).body.data).toMatchObject({ accepted: 2 });
     expect((await postEvents(api, second, [complete(2)])).status).toBe(200);

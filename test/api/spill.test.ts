@@ -2,14 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ingestAnswerSchema } from '../../contract/ingest.js';
 import { writeAttempt } from '../../store/turn-steps.js';
 import { attemptSettings } from '../support/api.js';
-import {
-  claim,
-  messageLines,
-  postEvents,
-  register,
-  type ServingRunner,
-  startTurn,
-} from '../support/turns.js';
+import { messageLines, nextAttempt, postEvents, type ServingRunner, startTurn } from '../support/turns.js';
 import { useApi } from '../support/use-api.js';
 
 const { database, api } = await useApi();
@@ -18,25 +11,7 @@ const { database, api } = await useApi();
 async function secondAttempt(acknowledged: number) {
   const first = await startTurn(api);
   if (acknowledged > 0) await postEvents(api, first, messageLines(1, acknowledged));
-  await writeAttempt(database.pool, attemptSettings, first.runId, 2);
-  const job = await database.pool.query<{ job_id: string; job_name: string }>(
-    'select job_id, job_name from runner_jobs where run_id = $1 and epoch = 2',
-    [first.runId],
-  );
-  const { job_id: jobId = '', job_name: jobName = '' } = job.rows[0] ?? {};
-  const launch = await api.deps.runnerTokens.mintLaunch(
-    { run: first.runId, epoch: 2, job: jobName, jobId },
-    60_000,
-  );
-  const { runnerId, runnerToken } = await register(api, launch.token, jobId);
-  const assignment = await claim(api, first.runId, launch.token, runnerId);
-  const second: ServingRunner = {
-    ...first,
-    runnerId,
-    runnerToken,
-    runToken: assignment.runToken,
-    assignment,
-  };
+  const second = await nextAttempt(api, database.pool, first);
   return { first, second };
 }
 
@@ -213,18 +188,7 @@ it('a turn that is resumed goes on in the thread that it had opened', async () =
   await postEvents(api, first, [
     { seq: 1, event: { type: 'backend_status', payload: { phase: 'thread-opened', threadId: 'thread-7' } } },
   ]);
-  await writeAttempt(database.pool, attemptSettings, first.runId, 2);
-  const job = await database.pool.query<{ job_id: string; job_name: string }>(
-    'select job_id, job_name from runner_jobs where run_id = $1 and epoch = 2',
-    [first.runId],
-  );
-  const { job_id: jobId = '', job_name: jobName = '' } = job.rows[0] ?? {};
-  const launch = await api.deps.runnerTokens.mintLaunch(
-    { run: first.runId, epoch: 2, job: jobName, jobId },
-    60_000,
-  );
-  const { runnerId } = await register(api, launch.token, jobId);
-  const assignment = await claim(api, first.runId, launch.token, runnerId);
+  const { assignment } = await nextAttempt(api, database.pool, first);
   expect(first.assignment).toMatchObject({ threadId: null, resume: null, grants: [] });
   expect(assignment).toMatchObject({
     threadId: 'thread-7',

@@ -1,21 +1,14 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { appendBatch } from '../../store/append-batch.js';
 import { ingest } from '../../store/ingest.js';
 import { withTransaction } from '../../store/pool.js';
 import type { RunnerIdentity } from '../../store/runner-identity.js';
 import { finishTurn, writeAttempt } from '../../store/turn-steps.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { claimTurn, storeTurn, turnSettings } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 async function servingRunner(): Promise<RunnerIdentity> {
   const { runId } = await storeTurn(database.pool, {});

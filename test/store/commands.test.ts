@@ -1,18 +1,11 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { cancelSteer, getCommand, readCommandPage } from '../../store/commands.js';
 import type { Pool, Queryable } from '../../store/pool.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { claimTurn, storeCommand, storeTurn } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 /** A pool in which something happens after the first statement. */
 function interrupted(pool: Pool, happens: () => Promise<unknown>): Queryable {

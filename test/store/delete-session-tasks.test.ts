@@ -1,24 +1,17 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createQueueTaskSchema } from '../../contract/queue.js';
 import { acceptMessage } from '../../store/accept-message.js';
 import { deleteSessionStep } from '../../store/delete-session.js';
 import { cancelTask, dispatchTask, followTask } from '../../store/queue-task-steps.js';
 import { createQueueTask, getQueueTask } from '../../store/queue-tasks.js';
 import { beginDeletion } from '../../store/session-storage.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { standingStill } from '../support/standing-still.js';
 import { turnSettings } from '../support/turn-rows.js';
 import { newSessionId, owner } from '../support/turns.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 const insertSession = `insert into sessions (session_id, tenant_id, project_id, backend_profile, storage_kind, expires_at)
   values ($1, 'acme', 'web', 'codex', 'pvc', now() + interval '1 day')`;

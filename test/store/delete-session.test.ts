@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { acceptMessage } from '../../store/accept-message.js';
 import { deleteSessionStep } from '../../store/delete-session.js';
 import type { SessionGeneration } from '../../store/idle-session.js';
@@ -6,20 +6,13 @@ import { withTransaction } from '../../store/pool.js';
 import { insertRun } from '../../store/run-rows.js';
 import { storeMessage } from '../../store/session-messages.js';
 import { beginDeletion } from '../../store/session-storage.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { standingStill } from '../support/standing-still.js';
 import { turnSettings } from '../support/turn-rows.js';
 import { newSessionId } from '../support/turns.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 const insertSession = `insert into sessions (session_id, tenant_id, project_id, backend_profile, storage_kind, expires_at)
   values ($1, 'acme', 'web', 'codex', 'pvc', now() + interval '1 day')`;

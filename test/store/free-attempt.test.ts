@@ -1,19 +1,12 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { endAttempt } from '../../store/attempt-ends.js';
 import { loadRetryFacts } from '../../store/retry-facts.js';
 import { writeAttempt } from '../../store/turn-steps.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { storeTurn, turnSettings } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 /** The attempt was handed to an idle runner, which turns out to be dead. */
 async function loseReusedRunner(runId: string, epoch: number): Promise<boolean | undefined> {

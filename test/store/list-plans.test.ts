@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { z } from 'zod';
 import { listRunners, runnerListStatement } from '../../store/list-runners.js';
 import { listRuns, runListStatement } from '../../store/list-runs.js';
 import { listSessions, sessionListStatement } from '../../store/list-sessions.js';
 import type { Pool } from '../../store/pool.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
+import { explainedSchema, nodesOf, type Plan } from '../support/query-plan.js';
 
 // What each list costs on 20,000 rows, read from the plan that Postgres ran (docs/adr/0019).
 
@@ -50,23 +50,6 @@ const rowsSql = [
 ];
 
 type Statement = { readonly text: string; readonly values: unknown[] };
-
-const planSchema = z.object({
-  'Node Type': z.string(),
-  'Relation Name': z.string().optional(),
-  'Actual Rows': z.number(),
-  'Actual Loops': z.number(),
-  'Rows Removed by Filter': z.number().optional(),
-  'Shared Hit Blocks': z.number(),
-  'Shared Read Blocks': z.number(),
-  get Plans() {
-    return z.array(planSchema).optional();
-  },
-});
-type Plan = z.infer<typeof planSchema>;
-const explainedSchema = z.array(z.object({ 'QUERY PLAN': z.array(z.object({ Plan: planSchema })) }));
-
-const nodesOf = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nodesOf)];
 
 interface Cost {
   readonly tablesReadWhole: string[];

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { ProducedEvent } from '../../contract/events.js';
 import { idPrefixes } from '../../contract/ids.js';
 import { endAttempt } from '../../store/attempt-ends.js';
@@ -7,18 +7,11 @@ import { newId } from '../../store/new-id.js';
 import { withTransaction } from '../../store/pool.js';
 import { lockSessionAndRun } from '../../store/run-lock.js';
 import { writeAttempt } from '../../store/turn-steps.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { claimTurn, storeTurn, turnSettings } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 const asks = (requestId: string): ProducedEvent => ({
   type: 'approval_requested',

@@ -10,6 +10,7 @@ import { readLogs } from '../../store/log-reads.js';
 import { ensureEventPartitions } from '../../store/partitions.js';
 import { type Pool, type Transaction, withTransaction } from '../../store/pool.js';
 import { startPostgres, type TestPostgres } from '../support/postgres.js';
+import { explainedSchema, nodesOf, type Plan } from '../support/query-plan.js';
 
 // What the hot queries of the log cost, read from the plans that Postgres ran (docs/adr/0020). LOG_PLAN_EVENTS=200000 LOG_PLAN_PRINT=1 prints them for
 // the table of the ADR.
@@ -88,24 +89,7 @@ afterAll(async () => {
   await postgres?.stop();
 });
 
-const planSchema = z.object({
-  'Node Type': z.string(),
-  'Relation Name': z.string().optional(),
-  'Index Name': z.string().optional(),
-  'Actual Rows': z.number(),
-  'Actual Loops': z.number(),
-  'Rows Removed by Filter': z.number().optional(),
-  'Shared Hit Blocks': z.number(),
-  'Shared Read Blocks': z.number(),
-  get Plans() {
-    return z.array(planSchema).optional();
-  },
-});
-type Plan = z.infer<typeof planSchema>;
-const explainedSchema = z.array(z.object({ 'QUERY PLAN': z.array(z.object({ Plan: planSchema })) }));
 const configSchema = z.object({ text: z.string(), values: z.array(z.unknown()) });
-
-const nodesOf = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nodesOf)];
 
 /** A statement as it was carried out. */
 interface Explained {

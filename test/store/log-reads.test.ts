@@ -1,21 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { z } from 'zod';
 import type { ProducedEvent } from '../../contract/events.js';
 import { appendEvents, readEvents } from '../../store/events.js';
 import { type LogRead, readLogs } from '../../store/log-reads.js';
 import { withTransaction } from '../../store/pool.js';
 import { finishTurn } from '../../store/turn-steps.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { storeTurn } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(() => postgres.stop());
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 const message = (text: string): ProducedEvent => ({ type: 'agent_message', payload: { text } });
 const numbered = (count: number) =>

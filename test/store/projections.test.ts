@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { ProducedEvent } from '../../contract/events.js';
 import type { JsonObject } from '../../contract/json.js';
@@ -7,15 +7,10 @@ import { appendEvents } from '../../store/events.js';
 import { withTransaction } from '../../store/pool.js';
 import { getRunResult } from '../../store/run-results.js';
 import { createRun } from '../../store/runs.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(() => postgres.stop());
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 const newRun = async () =>
   (

@@ -1,9 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type EndedAttempt, endAttempt, lookAtPark } from '../../store/attempt-ends.js';
 import { loadRetryFacts } from '../../store/retry-facts.js';
 import { attemptName, loadSupervisionFacts } from '../../store/supervision-facts.js';
 import { finishTurn, openTurn, requestCancel, writeAttempt } from '../../store/turn-steps.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import {
   askPerson,
   claimTurn,
@@ -12,16 +11,10 @@ import {
   storeTurn,
   turnSettings,
 } from '../support/turn-rows.js';
+import { usePostgres } from '../support/use-postgres.js';
 
-let postgres: TestPostgres;
-let database: TestDatabase;
-beforeAll(async () => {
-  postgres = await startPostgres();
-  database = await postgres.newDatabase();
-});
-afterAll(async () => {
-  await postgres?.stop();
-});
+const postgres = await usePostgres();
+const database = await postgres.newDatabase();
 
 const lost = (runId: string, epoch = 1): EndedAttempt => ({
   runId,

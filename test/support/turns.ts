@@ -2,7 +2,9 @@ import { z } from 'zod';
 import { type Assignment, assignmentSchema, registerAnswerSchema } from '../../contract/runners.js';
 import { type SendAnswer, sendAnswerSchema } from '../../contract/sessions.js';
 import { jobNameOf } from '../../store/attempts.js';
-import { capabilities, type TestApi } from './api.js';
+import type { Pool } from '../../store/pool.js';
+import { writeAttempt } from '../../store/turn-steps.js';
+import { attemptSettings, capabilities, type TestApi } from './api.js';
 
 let sessions = 0;
 
@@ -72,6 +74,31 @@ export async function startTurn(
     runToken: assignment.runToken,
     assignment,
   };
+}
+
+/** The next attempt of a run, claimed by a runner of its own. */
+export async function nextAttempt(
+  api: TestApi,
+  pool: Pool,
+  former: ServingRunner,
+  epoch = 2,
+): Promise<ServingRunner> {
+  const { runId } = former;
+  await writeAttempt(pool, attemptSettings, runId, epoch);
+  const job = await pool.query<{ job_id: string }>(
+    'select job_id from runner_jobs where run_id = $1 and epoch = $2',
+    [runId, epoch],
+  );
+  const jobId = job.rows[0]?.job_id ?? '';
+  const jobName = jobNameOf(runId, epoch);
+  const { token: launchToken } = await api.deps.runnerTokens.mintLaunch(
+    { run: runId, epoch, job: jobName, jobId },
+    60_000,
+  );
+  const { runnerId, runnerToken } = await register(api, launchToken, jobId);
+  const assignment = await claim(api, runId, launchToken, runnerId);
+  const { runToken } = assignment;
+  return { ...former, jobName, jobId, runnerId, launchToken, runnerToken, runToken, assignment };
 }
 
 export function register(api: TestApi, launchToken: string, jobId: string, runnerId?: string) {

@@ -1,6 +1,7 @@
 import { afterAll } from 'vitest';
 import { startApi, type TestApi } from './api.js';
-import { startPostgres, type TestDatabase, type TestPostgres } from './postgres.js';
+import type { TestDatabase, TestPostgres } from './postgres.js';
+import { usePostgres } from './use-postgres.js';
 
 /** What most tests of the API stand on. */
 export interface ApiUnderTest {
@@ -14,15 +15,9 @@ export interface ApiUnderTest {
  * it can be used as constants.
  */
 export async function useApi(options: Parameters<typeof startApi>[1] = {}): Promise<ApiUnderTest> {
-  const opened: (() => Promise<void>)[] = [];
-  const close = async () => {
-    for (const stop of opened.toReversed()) await stop();
-  };
-  afterAll(close);
-  const postgres = await startPostgres();
-  opened.push(() => postgres.stop());
+  const postgres = await usePostgres();
   const database = await postgres.newDatabase();
   const api = await startApi(database, options);
-  opened.push(() => api.stop());
+  afterAll(() => api.stop());
   return { postgres, database, api };
 }
