@@ -30,6 +30,9 @@ export const headers = {
 const header = (name: keyof typeof headers) => ({ $ref: `#/components/headers/${name}` });
 const traceId = { 'X-Trace-Id': header('TraceId') };
 
+/** What every request may be refused with before a route is found: api/broken-requests.ts. */
+const beforeAnyRoute: readonly RequestFailureKind[] = ['request-timeout', 'headers-too-large'];
+
 /** Makes the answers of routes; refusals are shared by the operations of one document. */
 export function createResponses(): (contract: RouteContract) => Record<string, ZodOpenApiResponseObject> {
   const shared = new Map<string, ZodOpenApiResponseObject>();
@@ -42,7 +45,7 @@ export function createResponses(): (contract: RouteContract) => Record<string, Z
   return (contract) => {
     const isStream = contract.answers === 'event-stream';
     const success = okEnvelopeSchema(contract.data);
-    const refusals = kindsByStatus(failuresOf(contract)).map(
+    const refusals = kindsByStatus(new Set([...failuresOf(contract), ...beforeAnyRoute])).map(
       ([status, kinds]) => [status, refusalOf(status, kinds)] as const,
     );
     return {

@@ -14,6 +14,11 @@ const shortSequence = `${start}[!-/]{0,4}[0-~]`;
 
 const pattern = (source: string, flags: string) => new RegExp(source, flags);
 const anyInvisible = pattern(`[${invisible}]`, 'u');
+/** All but some ranges that hold nothing invisible, and most of what is written: a class of code points is five times as slow to look for. */
+const anyUnusual = pattern(
+  String.raw`[^\t\n\r -~\xa0-\xac\xae-\u034e\u0350-\u05ff\u2010-\u2027\u2030-\u205e\u2070-\u3163\u3165-\ud7ff]`,
+  '',
+);
 const anyWritten = /\\(?:u(?:00[0189a]|007f|20[026]|feff)|[bf])/i;
 const anyStart = pattern(start, 'iu');
 const anyMark = pattern(String.raw`[\0\x01]`, 'g');
@@ -30,7 +35,7 @@ export interface Reading {
 
 /** Whether a text may hold characters that show nothing. */
 export const holdsHidden = (text: string): boolean =>
-  anyInvisible.test(text) || (text.includes('\\') && anyWritten.test(text));
+  (anyUnusual.test(text) && anyInvisible.test(text)) || (text.includes('\\') && anyWritten.test(text));
 
 /** Whether this one character shows nothing. */
 export const isInvisible = (character: string): boolean => anyInvisible.test(character);

@@ -14,7 +14,8 @@ export const redacted = '[redacted]';
 
 /**
  * Shapes of credentials that may come from outside, for example in the body of a provider's error (agents.md 2.1). The text may be an agent's: each
- * shape takes time in proportion to its length, also where it nearly matches again and again. A text without one of its signs is not looked through.
+ * shape takes time in proportion to its length, also where it nearly matches again and again. A text without one of its signs is not looked through. All of
+ * them hold a long word (`TextLook`).
  */
 const secretShapes: readonly { readonly signs: readonly string[]; readonly shape: RegExp }[] = [
   { signs: ['sk-'], shape: /\bsk-[A-Za-z0-9_-]{16,}/g },
@@ -53,13 +54,20 @@ export interface Redactor {
   find(text: string): readonly Found[];
   /** Over how many white spaces and characters beyond ASCII a known secret may reach at most. All else that is removed lies between two of them. */
   readonly overlap: number;
-  /** A copy with every string (keys too) redacted. */
+  /** A value with every string (keys too) redacted: the value itself if there was nothing to redact, otherwise a copy. */
   json(value: JsonValue): JsonValue;
 }
 
 /** A redactor that knows `secrets`; more can be added while it is in use, such as a refreshed token. */
 export function createRedactor(secrets: readonly (string | undefined)[] = []): Redactor {
   const known = new Map<string, readonly SecretPattern[]>();
+  const rotating = new Map<string, readonly { secret: string; patterns: readonly SecretPattern[] }[]>();
+  /** Of all that is known, in one list. */
+  let all: readonly SecretPattern[] = [];
+  const listAll = (): void => {
+    const renewed = [...rotating.values()].flatMap((kept) => kept.flatMap(({ patterns }) => patterns));
+    all = [...[...known.values()].flat(), ...renewed];
+  };
 
   let overlap = 0;
   const patternsOf = (secret: string): SecretPattern[] => {
@@ -73,9 +81,9 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
     const value = secret?.trim() ?? '';
     if (value.length < shortestSecretLength || known.has(value)) return;
     known.set(value, patternsOf(value));
+    listAll();
   };
 
-  const rotating = new Map<string, readonly { secret: string; patterns: readonly SecretPattern[] }[]>();
   const rotate = (name: string, secret: string): void => {
     const [current] = rotating.get(name) ?? [];
     if (
@@ -85,16 +93,14 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
       return;
     const renewed = { secret, patterns: patternsOf(secret) };
     rotating.set(name, current === undefined ? [renewed] : [renewed, current]);
+    listAll();
   };
 
   const replaced = (input: string, replacement: Replacement): string => {
     let output = input;
     const look = lookAt(input);
-    const replaceAll = (patterns: readonly SecretPattern[]): void => {
-      for (const pattern of patterns) output = pattern.replace(output, replacement, look);
-    };
-    for (const patterns of known.values()) replaceAll(patterns);
-    for (const kept of rotating.values()) for (const { patterns } of kept) replaceAll(patterns);
+    for (const pattern of all) output = pattern.replace(output, replacement, look);
+    if (!look.hasLongWord) return output;
     if (output.includes('eyJ'))
       output = output.replace(dottedRun, (run) => withoutWebTokens(run, replacement));
     if (output.length < shortestShape) return output;
@@ -124,14 +130,22 @@ export function createRedactor(secrets: readonly (string | undefined)[] = []): R
   const text = (input: string): string =>
     holdsHidden(input) ? withoutFound(input, find(input)) : replaced(input, () => redacted);
 
-  const json = (value: JsonValue): JsonValue => {
+  const isClean = (value: JsonValue): boolean => {
+    if (typeof value === 'string') return text(value) === value;
+    if (typeof value !== 'object' || value === null) return true;
+    if (Array.isArray(value)) return value.every(isClean);
+    for (const key in value) if (text(key) !== key || !isClean(value[key] ?? null)) return false;
+    return true;
+  };
+  const copy = (value: JsonValue): JsonValue => {
     if (typeof value === 'string') return text(value);
-    if (Array.isArray(value)) return value.map(json);
-    if (value !== null && typeof value === 'object') {
-      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [text(key), json(inner)]));
-    }
+    if (Array.isArray(value)) return value.map(copy);
+    if (value !== null && typeof value === 'object')
+      return Object.fromEntries(Object.entries(value).map(([key, inner]) => [text(key), copy(inner)]));
     return value;
   };
+  // Nearly every value is clean: to look twice at the others costs less than to copy them all.
+  const json = (value: JsonValue): JsonValue => (isClean(value) ? value : copy(value));
 
   for (const secret of secrets) add(secret);
   return {

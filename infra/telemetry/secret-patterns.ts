@@ -26,15 +26,25 @@ export type Replacement = (found: string) => string;
 /** What is found out about a text once, for all secrets that are looked for. */
 export interface TextLook {
   readonly text: string;
+  /** Where none is, no shape of a credential is either. */
   readonly hasLongWord: boolean;
+  /** Whether it begins or ends with as much of a word as is looked for of a secret that was cut. */
+  readonly isCutWord: boolean;
   readonly escapes: readonly Escape[];
+  /** For which characters the escapes are, each once. */
+  readonly escaped: readonly string[];
 }
 
-export const lookAt = (text: string): TextLook => ({
-  text,
-  hasLongWord: holdsLongWord(text),
-  escapes: escapesIn(text),
-});
+export function lookAt(text: string): TextLook {
+  const escapes = escapesIn(text);
+  return {
+    text,
+    hasLongWord: holdsLongWord(text),
+    isCutWord: isWord(text, 0) || isWord(text, text.length - shortestCutPiece),
+    escapes,
+    escaped: escapes.length === 0 ? [] : [...new Set(escapes.map(({ character }) => character))],
+  };
+}
 
 /** A place where an escape may begin, with the character that it is for. */
 interface Escape {
@@ -48,6 +58,13 @@ const ofWord = Uint8Array.from({ length: 128 }, (_, code) =>
   /[\w+/=.~-]/.test(String.fromCharCode(code)) ? 1 : 0,
 );
 const isOfWord = (code: number) => code < 128 && ofWord[code] === 1;
+
+/** Whether a piece as long as what is looked for of a secret that was cut is one word. */
+function isWord(text: string, from: number): boolean {
+  if (text.length < shortestCutPiece) return false;
+  for (let at = from; at < from + shortestCutPiece; at += 1) if (!isOfWord(text.charCodeAt(at))) return false;
+  return true;
+}
 
 /**
  * Whether a text holds a word that long, as most forms of most secrets are: where none is, which is nearly everywhere, these are not looked for one by one.
@@ -84,11 +101,13 @@ export function secretPattern(secret: string): SecretPattern {
       let output = text;
       for (const form of look.hasLongWord ? forms : shortForms)
         if (output.includes(form)) output = output.replaceAll(form, (found) => replacement(found));
-      const escapes = output === look.text ? look.escapes : escapesIn(output);
-      output = replaceEscaped(output, replacement, escapes);
+      output = replaceEscaped(output, replacement, output === look.text ? look : lookAt(output));
       if (look.hasLongWord)
         for (const piece of piecewise) output = replacePiece(output, secret, piece, replacement);
-      return piecewise.length === 0 ? output : replaceCutPieces(output, secret, replacement);
+      // What was replaced is in no word: where a text now ends with one, it did before, or there was a long one.
+      return piecewise.length === 0 || !(look.isCutWord || look.hasLongWord)
+        ? output
+        : replaceCutPieces(output, secret, replacement);
     },
   };
 }
@@ -199,9 +218,7 @@ const escapedLetters = new Map(
  * Replaces the secret where at least one of its characters is escaped. A pattern of the whole secret is large, slow to compile and slow to try at every
  * character of a text; so it is made only when an escape of one of its characters is found behind those that come before it in the secret.
  */
-function escapedReplacer(
-  secret: string,
-): (text: string, replacement: Replacement, escapes: readonly Escape[]) => string {
+function escapedReplacer(secret: string): (text: string, replacement: Replacement, look: TextLook) => string {
   let whole: RegExp | undefined;
   // What begins an escape may then be a character as it is, and a character of two units cannot be counted in units.
   if (/[%\\]/.test(secret) || Array.from(secret).length !== secret.length)
@@ -215,7 +232,8 @@ function escapedReplacer(
     const key = character < '\u0080' ? character : beyondAscii;
     places.set(key, [place, ...(places.get(key) ?? [])]);
   }
-  return (text, replacement, escapes) => {
+  return (text, replacement, { escapes, escaped }) => {
+    if (!escaped.some((character) => places.has(character))) return text;
     let output = '';
     let done = 0;
     for (const { at, character } of escapes) {

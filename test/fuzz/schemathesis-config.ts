@@ -45,6 +45,9 @@ export const switchedOff: readonly {
   },
 ];
 
+/** How a request that the document forbids may be refused: schemathesis' own list, and 431 for a cursor that is longer than a request line. */
+const refusals = ['400', '401', '403', '404', '405', '406', '409', '415', '422', '428', '429', '431', '5xx'];
+
 /** How often a parameter gets an id that exists instead of a generated one. */
 const existing = 0.7;
 
@@ -91,6 +94,7 @@ export function schemathesisConfig(options: {
     '[phases.coverage]',
     `enabled = ${options.whole}`,
     '[checks]',
+    `negative_data_rejection.expected-statuses = ${JSON.stringify(refusals)}`,
     ...switchedOff
       .filter(({ operations }) => operations === undefined)
       .map(({ check }) => `${check}.enabled = false`),

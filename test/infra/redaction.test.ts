@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { holdsHidden, isInvisible } from '../../infra/telemetry/hidden-characters.js';
 import { createRedactor, redacted } from '../../infra/telemetry/redaction.js';
 
 const key = 'canary/Key+0123456789_abcdefghij-KLMNOPQRSTUVWXYZ';
@@ -205,6 +206,15 @@ describe('characters that show nothing', () => {
       }),
       { numRuns: 400 },
     );
+  });
+
+  test('are found whatever stands beside them', () => {
+    for (let code = 0; code <= 0x1ffff; code += 1) {
+      if (code === 0xd800) code = 0xe000;
+      const character = String.fromCodePoint(code);
+      if (holdsHidden(`naïve “text” ${character} → 文`) !== isInvisible(character))
+        expect.unreachable(`U+${code.toString(16)}`);
+    }
   });
 
   test('stay where there is no secret, and hide no shape of a credential', () => {
