@@ -68,16 +68,15 @@ function isWord(text: string, from: number): boolean {
 
 /**
  * Whether a text holds a word that long, as most forms of most secrets are: where none is, which is nearly everywhere, these are not looked for one by one.
- * Looks at every sixteenth character only, and around those that are of a word.
+ * Looks from where such a word would end back to where it would begin; what is not of a word ends the look, and the next one begins behind it.
  */
 function holdsLongWord(text: string): boolean {
-  for (let at = pieceLength - 1; at < text.length; at += pieceLength) {
-    if (!isOfWord(text.charCodeAt(at))) continue;
-    let from = at;
-    while (from > 0 && at - from < pieceLength && isOfWord(text.charCodeAt(from - 1))) from -= 1;
-    let to = at;
-    while (to - from + 1 < pieceLength && isOfWord(text.charCodeAt(to + 1))) to += 1;
-    if (to - from + 1 >= pieceLength) return true;
+  let start = 0;
+  while (start + pieceLength <= text.length) {
+    let at = start + pieceLength - 1;
+    while (at >= start && isOfWord(text.charCodeAt(at))) at -= 1;
+    if (at < start) return true;
+    start = at + 1;
   }
   return false;
 }
