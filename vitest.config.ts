@@ -5,10 +5,11 @@ const workflow = ['test/workflows/**/*.test.ts'];
 const e2e = ['test/e2e/**/*.test.ts'];
 const faults = ['test/faults/faults.test.ts'];
 const races = ['test/races/races.test.ts'];
+const cluster = ['test/kubernetes/**/*.test.ts'];
 const temporal = ['test/support/temporal-setup.ts'];
 
-// The projects of style.md 3.7. `unit` is whatever is not one of the others, so no test file can be forgotten. `faults` and `races` are the long
-// suites: `npm test` leaves them out, test/support/long-suite-program.ts runs them.
+// The projects of style.md 3.7. `unit` is whatever is not one of the others, so no test file can be forgotten. `faults`, `races` and `cluster` are the
+// long suites: `npm test` leaves them out, test/support/long-suite-program.ts runs them.
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -21,7 +22,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: [...service, ...workflow, ...e2e, ...faults, ...races],
+          exclude: [...service, ...workflow, ...e2e, ...faults, ...races, ...cluster],
           testTimeout: 20_000,
           hookTimeout: 20_000,
         },
@@ -72,6 +73,17 @@ export default defineConfig({
           globalSetup: temporal,
           testTimeout: 1_200_000,
           hookTimeout: 180_000,
+        },
+      },
+      {
+        test: {
+          name: 'cluster',
+          include: cluster,
+          globalSetup: temporal,
+          testTimeout: 300_000,
+          // The first file may have to start the cluster.
+          hookTimeout: 180_000,
+          fileParallelism: false,
         },
       },
     ],

@@ -1,4 +1,5 @@
 import type { Launcher } from '../contract/runs.js';
+import type { RetentionDecision } from '../domain/kubernetes/runner-retention.js';
 import type { LaunchDecision } from '../domain/launch-decision.js';
 import type { RetryFacts } from '../domain/retry-decision.js';
 import type { SendDecision } from '../domain/send-plan.js';
@@ -78,6 +79,21 @@ export interface RetentionActivities {
   dropEventMonth(input: { month: string }): Promise<MonthEnd>;
   /** Deletes old events that never got a partition of their own. */
   trimDefaultEvents(): Promise<TrimmedDefault>;
+}
+
+/** The Jobs of runners that are kept in a cluster; each is idempotent. What is kept is a setting of the worker that carries it out. */
+export interface RunnerRetentionActivities {
+  /** Null: nothing is ever removed. */
+  lookAtRunners(): Promise<RunnersToRemove | null>;
+  /** Removes one unless it has become active since. */
+  removeRunner(input: { jobName: string }): Promise<{ readonly outcome: 'removed' | 'kept' }>;
+}
+
+export interface RunnersToRemove extends Pick<RetentionDecision, 'kept'> {
+  readonly examined: number;
+  readonly toRemove: RetentionDecision['remove'];
+  /** More are to be removed than one cycle does. */
+  readonly hasMore: boolean;
 }
 
 /** Watching a runner until its attempt is over. */

@@ -6,16 +6,17 @@ import {
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
 import { mainTaskQueue, sessionWorkflowId, turnWorkflowId } from '../domain/workflow-ids.js';
-import type { Launcher, RunnerLaunch } from '../infra/launchers/launcher.js';
-import { PrerequisiteError } from '../infra/launchers/prepare-workspace.js';
+import { type Launcher, LaunchRefusedError, type RunnerLaunch } from '../infra/launchers/launcher.js';
 import type { SessionStorage } from '../infra/storage/session-storage.js';
+import { PrerequisiteError } from '../infra/workspace/prepare-workspace.js';
 import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
 import { type LaunchFacts, loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
+import { noteStuck } from '../store/pod-notes.js';
 import type { Pool } from '../store/pool.js';
 import { refuseMessage, whomToNotify } from '../store/queue-task-steps.js';
 import { findFilesFacts } from '../store/session-files.js';
-import { noteStorageBound } from '../store/session-storage.js';
+import { noteStorageMade } from '../store/session-storage.js';
 import type { AttemptKey } from '../store/supervision-facts.js';
 import { cancelPendingRun, requestCancel } from '../store/turn-steps.js';
 import {
@@ -29,7 +30,8 @@ import {
 } from '../workflows/messages.js';
 import type { RunnerActivities } from './index.js';
 import { keepWhatWasLeft } from './left-events.js';
-import { areStillWanted, requireFiles } from './session-files.js';
+import { keepDiagnostics } from './runner-diagnostics.js';
+import { areStillWanted, prepareFiles } from './session-files.js';
 
 /** How long a runner that is to go may take to end by itself: longer than its own limits for that (runner/supervisor/stop-limits.ts). */
 export const stopGraceMs = 10_000;
@@ -41,6 +43,8 @@ export interface RunnerDependencies {
   readonly launcher: Launcher;
   readonly storage: SessionStorage;
   readonly client: Client;
+  /** After a runner was started; the launch stands whatever becomes of it. */
+  readonly onLaunched?: () => Promise<void>;
   /** Makes the launch token of an attempt (decisions.md, Auth). */
   readonly mintLaunchToken: (launch: {
     runId: string;
@@ -55,9 +59,22 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
   const { pool, notifier, launcher, storage, client } = dependencies;
 
   async function stop(jobName: string): Promise<void> {
-    await heartbeating(`ending ${jobName}`, () => launcher.stop(jobName, stopGraceMs));
+    await heartbeating(`ending ${jobName}`, async () => {
+      await keepDiagnostics(pool, launcher, jobName);
+      await stopOrSayWhy(jobName);
+    });
     await heartbeating(`keeping what ${jobName} left`, () => keepWhatWasLeft(pool, storage, jobName));
     await markRunnerGone(pool, jobName);
+  }
+
+  /** Why a runner is not gone yet is shown while the next try is waited for. */
+  async function stopOrSayWhy(jobName: string): Promise<void> {
+    try {
+      await launcher.stop(jobName, stopGraceMs);
+    } catch (error) {
+      await noteStuck(pool, jobName, error instanceof Error ? error.message : String(error));
+      throw error;
+    }
   }
 
   /** A step that stood still past its heartbeat (a frozen machine) may go on when the session has a later turn: that one's runner is not its to end. */
@@ -86,13 +103,21 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         launcher.launch(launch, Context.current().cancellationSignal),
       );
     } catch (error) {
-      if (!(error instanceof PrerequisiteError)) throw error;
+      if (!(error instanceof PrerequisiteError) && !(error instanceof LaunchRefusedError)) throw error;
       throw ApplicationFailure.create({
-        type: 'prerequisite-failed',
+        type: error instanceof LaunchRefusedError ? error.failureKind : 'prerequisite-failed',
         message: error.message,
         nonRetryable: true,
         cause: error,
       });
+    }
+  }
+
+  async function afterLaunch(jobName: string): Promise<void> {
+    try {
+      await dependencies.onLaunched?.();
+    } catch (cause) {
+      Context.current().log.warn('what follows a launch was not begun', { jobName, cause });
     }
   }
 
@@ -114,7 +139,7 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       };
       const files = await findFilesFacts(pool, facts.sessionId);
       if (files === undefined) return;
-      await requireFiles(pool, storage, files);
+      const phase = await prepareFiles(pool, storage, files);
       await launchOrRefuse(launch);
       if (!(await areStillWanted(pool, storage, files))) {
         await stop(jobName);
@@ -122,9 +147,10 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
         await areStillWanted(pool, storage, files);
         return;
       }
-      // The launch made the folders of a session that nobody created beforehand. On its own: the session's row is locked before the run's.
-      await noteStorageBound(pool, facts.sessionId);
+      // On its own: the session's row is locked before the run's.
+      await noteStorageMade(pool, facts.sessionId, phase);
       await noteLaunched(pool, facts);
+      await afterLaunch(jobName);
     },
 
     async stopRunner({ jobName }) {

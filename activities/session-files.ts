@@ -1,25 +1,57 @@
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
-import type { SessionStorage } from '../infra/storage/session-storage.js';
+import {
+  type MadePhase,
+  type SessionStorage,
+  StorageRefusedError,
+} from '../infra/storage/session-storage.js';
 import type { Pool } from '../store/pool.js';
 import { type FilesFacts, findFilesFacts } from '../store/session-files.js';
-import { discardIfMarked, noteStorageMeasured } from '../store/session-storage.js';
+import { discardIfMarked, noteStorageMeasured, noteStoragePhase } from '../store/session-storage.js';
 
 /**
- * Before a launch: files that were there and are not any more are a failed attempt, never an empty workspace (architecture.md 7). A later attempt finds
- * them again when only their disk was away.
+ * Before a launch: a runner finds the storage of its session. Files that were there and are not any more are a failed attempt, never an empty workspace
+ * (architecture.md 7). A later attempt finds them again when only their disk was away.
  *
  * @throws ApplicationFailure `storage-unavailable`.
  */
-export async function requireFiles(pool: Pool, storage: SessionStorage, facts: FilesFacts): Promise<void> {
+export async function prepareFiles(
+  pool: Pool,
+  storage: SessionStorage,
+  facts: FilesFacts,
+): Promise<MadePhase> {
   const { sessionId } = facts;
-  if (!facts.hadRunner || (await storage.exists(sessionId))) return;
-  await noteStorageMeasured(pool, sessionId, { phase: 'Lost', sizeBytes: 0, filesCount: 0, sha256: null });
-  throw ApplicationFailure.nonRetryable(
+  try {
+    requireBackend(storage, facts);
+    if (!facts.hadRunner || (await storage.exists(sessionId))) return await makeFiles(storage, facts);
+  } catch (error) {
+    throw error instanceof StorageRefusedError ? unavailable(error.message) : error;
+  }
+  // What was measured of a volume is of the files that are looked for now: an operator wants to know it.
+  if (storage.backend === 'pvc') await noteStoragePhase(pool, sessionId, 'Lost');
+  else
+    await noteStorageMeasured(pool, sessionId, { phase: 'Lost', sizeBytes: 0, filesCount: 0, sha256: null });
+  throw unavailable(
     `the files of session ${sessionId} are not there: bring its disk back, or use a new session`,
-    'storage-unavailable',
   );
 }
+
+/** Makes the session's storage where it is not there. @throws StorageRefusedError. */
+export async function makeFiles(storage: SessionStorage, facts: FilesFacts): Promise<MadePhase> {
+  requireBackend(storage, facts);
+  return storage.ensure(facts.sessionId, facts.generation);
+}
+
+/** The files of a session stay where they were made. */
+function requireBackend(storage: SessionStorage, { sessionId, backend }: FilesFacts): void {
+  if (backend === null || backend === storage.backend) return;
+  const words = { pvc: 'on a volume of a cluster', directory: 'in a directory' };
+  throw new StorageRefusedError(
+    `session ${sessionId} keeps its files ${words[backend]}, this worker looks for them ${words[storage.backend]}: correct AGENTRUN_SESSION_STORAGE of the API or AGENTRUN_LAUNCHER of the worker`,
+  );
+}
+
+const unavailable = (message: string) => ApplicationFailure.nonRetryable(message, 'storage-unavailable');
 
 /**
  * After a step that makes folders, which may have stood still in between (a frozen machine): when the session was evicted or deleted meanwhile, what the
@@ -33,8 +65,8 @@ export async function areStillWanted(
   const { sessionId, generation } = before;
   const now = await findFilesFacts(pool, sessionId);
   if (now === undefined) {
-    // Whose they are cannot be told apart from a session that is made at this moment, so nothing with content is touched.
-    if (!(await storage.removeEmpty(sessionId)))
+    // A session of the same id may be made at this moment: nothing of that one is touched.
+    if (!(await storage.removeEmpty(sessionId, generation)))
       Context.current().log.error('files are left of a session that is deleted', { sessionId });
     return false;
   }

@@ -1,8 +1,9 @@
 import { Context } from '@temporalio/activity';
 import { type Client, WithStartWorkflowOperation, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
+import type { RequestFailureKind } from '../contract/failure-kinds.js';
 import { mainTaskQueue, sessionStorageWorkflowId } from '../domain/workflow-ids.js';
-import type { SessionStorage } from '../infra/storage/session-storage.js';
+import { type SessionStorage, StorageRefusedError } from '../infra/storage/session-storage.js';
 import { deleteSessionStep } from '../store/delete-session.js';
 import type { Pool } from '../store/pool.js';
 import { findFilesFacts } from '../store/session-files.js';
@@ -10,8 +11,9 @@ import {
   discardIfMarked,
   type ExpiredSession,
   listExpiredSessions,
-  noteStorageBound,
+  noteStorageMade,
   noteStorageMeasured,
+  noteStoragePhase,
   noteStorageRemoved,
   requireStorage,
   storageEvicted,
@@ -28,7 +30,7 @@ import {
 import { finalErrors } from './final-errors.js';
 import type { StorageActivities } from './index.js';
 import { heartbeating } from './runners.js';
-import { areStillWanted } from './session-files.js';
+import { areStillWanted, makeFiles } from './session-files.js';
 
 /** For the question to one session's workflow, which answers after 2.5 s at the latest when workers are there. */
 const longestCollectionMs = 8_000;
@@ -46,16 +48,24 @@ export function createStorageActivities({ pool, storage, client }: StorageDepend
       finalErrors('ensureStorage', async () => {
         const facts = await findFilesFacts(pool, sessionId);
         await requireStorage(pool, sessionId);
-        await storage.ensure(sessionId);
-        if (facts === undefined || !(await areStillWanted(pool, storage, facts)))
-          throw storageEvicted(sessionId);
-        await noteStorageBound(pool, sessionId);
+        if (facts === undefined) throw storageEvicted(sessionId);
+        const phase = await makeFiles(storage, facts).catch((error: unknown) => {
+          if (!(error instanceof StorageRefusedError)) throw error;
+          // The session is there all the same: its first launch tries again and says why it cannot begin.
+          throw ApplicationFailure.nonRetryable(error.message, 'unavailable' satisfies RequestFailureKind);
+        });
+        if (!(await areStillWanted(pool, storage, facts))) throw storageEvicted(sessionId);
+        await noteStorageMade(pool, sessionId, phase);
       }),
 
     measureStorage: ({ sessionId }) =>
       finalErrors('measureStorage', async () => {
         await requireStorage(pool, sessionId);
         const measured = await storage.measure(sessionId);
+        if (!('sizeBytes' in measured)) {
+          await noteStoragePhase(pool, sessionId, measured.phase);
+          return;
+        }
         if (!measured.isComplete || (measured.phase === 'Bound' && measured.sha256 === null))
           Context.current().log.warn('the look at a storage was cut off', {
             sessionId,

@@ -10,6 +10,7 @@ import { loadRetryFacts } from '../store/retry-facts.js';
 import type { AttemptKey, StoredSupervisionFacts } from '../store/supervision-facts.js';
 import { AttemptLooks, Bell, SharedBeat } from './attempt-looks.js';
 import type { SuperviseActivities, SupervisedAttempt } from './index.js';
+import { PodNotes } from './pod-notes.js';
 
 /** The longest time between two looks: a wake-up that was lost costs this. */
 const safetyLookMs = 1_000;
@@ -32,7 +33,7 @@ export interface SuperviseDependencies {
 }
 
 /**
- * Watches one attempt and only reads (architecture.md 4.2): woken by what the runner's writes notify, by the launcher and by a beat that all
+ * Watches one attempt and only reads, but for the notes on how its pod stands (architecture.md 4.2): woken by what the runner's writes notify, by the launcher and by a beat that all
  * watches of the process share; answers with the first verdict that is final, and the facts for what to do about it. A look that fails
  * (Postgres away) is no verdict; the heartbeat goes on, so the turn does too. What the next watch needs to know of this one is in its heartbeats.
  */
@@ -51,6 +52,7 @@ export function createSuperviseActivities(dependencies: SuperviseDependencies): 
         former,
         looks,
         launcher,
+        new PodNotes(pool, { runId, epoch }),
         (jobName) => {
           stops.push(launcher.watch(jobName, bell.ring));
         },
@@ -116,6 +118,7 @@ class AttemptWatch {
   readonly attempt: WatchedAttempt;
   readonly #looks: AttemptLooks;
   readonly #launcher: Pick<Launcher, 'fate'>;
+  readonly #podNotes: PodNotes;
   readonly #onJobName: (jobName: string) => void;
   #jobName: string | undefined;
   #lookedAtMs: number | undefined;
@@ -128,6 +131,7 @@ class AttemptWatch {
     former: FormerWatch | undefined,
     looks: AttemptLooks,
     launcher: Pick<Launcher, 'fate'>,
+    podNotes: PodNotes,
     onJobName: (jobName: string) => void,
   ) {
     this.attempt = attempt;
@@ -136,6 +140,7 @@ class AttemptWatch {
     this.#gapLimitMs = longestHandOverMs;
     this.#looks = looks;
     this.#launcher = launcher;
+    this.#podNotes = podNotes;
     this.#onJobName = onJobName;
   }
 
@@ -160,6 +165,8 @@ class AttemptWatch {
     const process: ProcessFate = await this.#launcher.fate(this.#jobName);
     const stored: StoredSupervisionFacts | undefined = await this.#looks.look(this.attempt);
     if (stored === undefined) return undefined;
+    // Only what is watched still: the verdict says the rest.
+    if (stored.outcome === null) await this.#podNotes.note(process, stored.policy.claimTimeoutMs);
     const gapMs = stored.nowMs - (this.#lookedAtMs ?? stored.nowMs);
     if (this.#failedLooks > 0 || gapMs > this.#gapLimitMs) this.#lookingSinceMs = stored.nowMs;
     this.#failedLooks = 0;

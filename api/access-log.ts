@@ -1,3 +1,4 @@
+import type { OperationId } from '../contract/routes/index.js';
 import type { Logger } from '../infra/telemetry/logger.js';
 import type { RequestTrace } from './trace.js';
 
@@ -6,9 +7,9 @@ const runnerTraffic: ReadonlySet<string | undefined> = new Set([
   'ingestEvents',
   'sendDeltas',
   'renewLease',
-  'renewRunnerLease',
+  'renewRunner',
   'acknowledgeCommand',
-]);
+] satisfies OperationId[]);
 
 /**
  * The line of an answered request: its route, never the path as it was sent, in which a caller may have put anything. At

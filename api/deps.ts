@@ -5,6 +5,7 @@ import type { WebhookKey } from '../infra/webhooks/webhook-key.js';
 import type { Listener } from '../store/listener.js';
 import type { Notifier } from '../store/notifier.js';
 import type { Pool } from '../store/pool.js';
+import type { StoragePlace } from '../store/storage-place.js';
 import type { Authenticator } from './auth.js';
 import type { ApiMetrics } from './metrics.js';
 import type { RateLimits } from './rate-limit.js';
@@ -27,6 +28,8 @@ export interface ApiDeps {
   readonly metrics: ApiMetrics;
   readonly spans: ContractSpans;
   readonly sourceCommit: string;
+  /** Where the files of new sessions are to live. */
+  readonly storage: StoragePlace;
   /** Without a trailing slash; empty when the API is served at the root. */
   readonly pathPrefix: string;
   /** What absolute links are made from, never from a request's headers; undefined: nobody has said it. */

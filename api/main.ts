@@ -78,6 +78,7 @@ async function main(): Promise<void> {
     spans: new ContractSpans({ redactor, onFailure }),
     onDoubledPrefix: (route) => metrics.prefixDoubled(route),
     sourceCommit: config.sourceCommit,
+    storage: config.storage,
     pathPrefix: config.pathPrefix,
     publicUrl: config.publicUrl,
     webhooks: { key: webhookKey, allowedHosts: config.webhooks.allowedHosts },

@@ -12,6 +12,7 @@ import { addSessionCommands } from './commands/sessions.js';
 import { addShowCommand } from './commands/show.js';
 import { addWatchCommand } from './commands/watch.js';
 import { addWebhookCommands } from './commands/webhooks.js';
+import { runKubernetesDemo } from './demo/kubernetes-demo.js';
 import { runDemo } from './demo/run-demo.js';
 import { runUp } from './up.js';
 
@@ -39,8 +40,12 @@ program
   .command('demo')
   .description('a real Codex process does a queued task, is steered in the middle, and is watched live')
   .option('--keep', 'leave the stack running afterwards, until Ctrl-C')
-  .action((options: { keep?: boolean }, command: Command) =>
-    runCommand(command, () => runDemo({ keep: options.keep === true })),
+  .option('--kubernetes', 'in the cluster of `npm run cluster:up`: API, worker and runner are pods')
+  .action((options: { keep?: boolean; kubernetes?: boolean }, command: Command) =>
+    runCommand(command, () => {
+      const keep = options.keep === true;
+      return options.kubernetes === true ? runKubernetesDemo({ keep }) : runDemo({ keep });
+    }),
   );
 
 addSessionCommands(program, runCommand);

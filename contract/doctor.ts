@@ -37,5 +37,7 @@ export interface Check {
   readonly variable: string;
   readonly cure: string;
   readonly needs?: string;
+  /** Default: the 3 s of every check. */
+  readonly limitMs?: number;
   readonly look: (signal: AbortSignal) => Promise<CheckFinding>;
 }

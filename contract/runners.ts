@@ -4,7 +4,7 @@ import { commandRecordSchema } from './commands.js';
 import { runnerJobIdSchema } from './ids.js';
 import { jsonObjectSchema } from './json.js';
 import { optional, optionalOr } from './optional.js';
-import { launcherSchema, runRecordSchema } from './runs.js';
+import { launcherSchema, runRecordSchema, workspaceSchema } from './runs.js';
 import { backendProfileSchema, runnerStateSchema } from './states.js';
 import { textSchema } from './text.js';
 
@@ -248,5 +248,16 @@ export const launchSpecSchema = z.object({
   traceparent: z.string().nullable().default(null),
   /** Where the runner sends its spans; null: nowhere. */
   telemetry: z.object({ otlpEndpoint: z.string().nullable() }).default({ otlpEndpoint: null }),
+  /** What the runner measures after each turn and tells the API: a volume that nobody else sees. Null: the worker looks itself. */
+  measuredDirectory: z.string().nullable().default(null),
 });
 export type LaunchSpec = z.infer<typeof launchSpecSchema>;
+
+/** What the launcher hands to `prepare`, the program that fills the session's workspace in a pod before agent and supervisor begin. Holds no secret. */
+export const prepareSpecSchema = z.strictObject({
+  sessionId: z.string(),
+  workspace: workspaceSchema.nullable(),
+  /** What is cloned when the turn names nothing. */
+  defaultRepository: z.string().nullable(),
+});
+export type PrepareSpec = z.infer<typeof prepareSpecSchema>;

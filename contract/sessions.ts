@@ -280,6 +280,18 @@ export const runnerJobStatusSchema = runnerJobRecordSchema
     endedAt: z.string().nullable(),
     counted: z.boolean(),
     summary: z.string(),
+    /** Ours. How its pod stands in the cluster's own words; null: it has none, or nothing is known of it. */
+    pod: z
+      .object({
+        waitsFor: z.enum(['place', 'volume', 'image', 'start']).nullable(),
+        message: z.string().nullable(),
+        since: z.string().nullable(),
+        nodeName: z.string().nullable(),
+      })
+      .nullable()
+      .default(null),
+    /** Ours. What was kept of its pod before it was deleted: states, events, ends of logs. Told of one job, not in lists. */
+    diagnostics: jsonObjectSchema.nullable().default(null),
     valuesPrinted: z.literal(false),
   })
   .meta({ id: 'RunnerJobStatus', description: 'A runner job with how its attempt stands.' });

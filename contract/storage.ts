@@ -6,8 +6,8 @@ export const storageKindSchema = z.enum(['none', 'pvc', 'evicted']);
 export const storageBackendSchema = z.enum(['pvc', 'directory']);
 
 /**
- * The storage of a session (contract.md 3.9): a volume claim, or a directory in local mode. Size, file count and hash are those of the last look of the
- * control plane (`storageUpdatedAt`), never what a client says.
+ * The storage of a session (contract.md 3.9): a volume claim, or a directory in local mode. Size, file count and hash are those of the last look
+ * (`storageUpdatedAt`) of the control plane, for a volume of the supervisor in its runner; never what a client says.
  */
 export const storageSummarySchema = z
   .object({
@@ -30,7 +30,7 @@ export type StorageSummary = z.infer<typeof storageSummarySchema>;
 
 /**
  * Body of `POST /api/v1/sessions/:sessionId/storage/refresh`. Old clients name the volume and say what they measured: the name must be the session's
- * (409), the rest is checked for its type and measured anew (contract.md oddity 19).
+ * (409), the rest is checked for its type and measured anew (contract.md oddity 19), unless it comes from the runner that has the session's volume.
  */
 export const refreshStorageSchema = z
   .strictObject({
@@ -44,6 +44,7 @@ export const refreshStorageSchema = z
     codexRolloutSubdir: optional(subdirectorySchema),
   })
   .meta({ id: 'RefreshStorage' });
+export type RefreshStorage = z.infer<typeof refreshStorageSchema>;
 
 export const refreshedStorageSchema = z
   .object({

@@ -227,7 +227,12 @@ const goneKinds = {
   evicted: 'runner-evicted',
   unhealthy: 'runner-unhealthy',
   'node-lost': 'node-lost',
+  'deadline-exceeded': 'deadline-exceeded',
   'prerequisite-failed': 'prerequisite-failed',
+  'image-pull-failed': 'image-pull-failed',
+  'invalid-pod': 'invalid-pod',
+  unschedulable: 'unschedulable',
+  'storage-unavailable': 'storage-unavailable',
 } as const satisfies Record<NonNullable<GoneCause>, RunFailureKind>;
 
 const goneWords = {
@@ -235,7 +240,12 @@ const goneWords = {
   evicted: 'the runner was evicted from its node',
   unhealthy: 'the runner was killed because it did not answer its liveness probe',
   'node-lost': 'the node of the runner was lost',
+  'deadline-exceeded': 'the runner lived longer than its pod may',
   'prerequisite-failed': 'the runner could not begin: something that it needs is wrong',
+  'image-pull-failed': 'the image of the runner cannot be had',
+  'invalid-pod': 'the cluster refused the pod of the runner',
+  unschedulable: 'the cluster found no room for the runner in time',
+  'storage-unavailable': 'the volume of the session could not be attached in time',
 } as const satisfies Record<NonNullable<GoneCause>, string>;
 
 /** The failure kind of an attempt's end, in words for a person. */
@@ -264,7 +274,11 @@ function failureOf(
     case 'runner-gone': {
       const cause = end.cause ?? null;
       return cause === null
-        ? failure('runner-lost', 'the runner process ended without reporting an outcome', end.begun)
+        ? failure(
+            'runner-lost',
+            end.message ?? 'the runner process ended without reporting an outcome',
+            end.begun,
+          )
         : failure(goneKinds[cause], end.message ?? goneWords[cause], end.begun);
     }
     case 'lease-lost':

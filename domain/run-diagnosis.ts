@@ -4,8 +4,12 @@ import type {
   TerminalClassification,
   TimeoutBudget,
 } from '../contract/supervisor.js';
-import { isoOf, type RunFacts } from './run-facts.js';
+import { bounded, isoOf, type RunFacts } from './run-facts.js';
+import type { PodWait } from './supervision.js';
 import { silenceOf } from './timeout-budget.js';
+
+/** Of the cluster's words about a pod. */
+const longestPodMessage = 500;
 
 /** What the sentences are made from beside the facts. */
 export interface Findings {
@@ -17,12 +21,12 @@ export interface Findings {
 /**
  * What is going on or went wrong: `{summary, since, likelyCause, evidence}`, one sentence that a tired operator understands (decisions.md, Liveness
  * phase). The phase chooses the sentence, of a run that ended its category (`endings` below). No text of agent or provider is repeated: only
- * kinds, numbers and names.
+ * kinds, numbers, names, and what the cluster says about a pod.
  *
  * | phase | summary | since | likely cause |
  * |---|---|---|---|
  * | `queued` | waits for its session | creation | another turn is active, or nobody dispatched it |
- * | `starting` | the runner is being started | creation of the attempt's job | - |
+ * | `starting` | the runner is being started, or what its pod waits for | creation of the attempt's job, or of the wait | by what it waits for |
  * | `claimed` | a runner is there, the agent not yet | claim | - |
  * | `running` | the agent works | begin | - |
  * | `quiet` | nothing heard of the agent | last sign of life | a long command, or a provider that is silent |
@@ -59,12 +63,7 @@ function sentence(facts: RunFacts, findings: Findings, nowMs: number): Told {
         likelyCause: 'another turn of its session is active, or its first command was not sent',
       };
     case 'starting':
-      return {
-        summary: 'A runner is being started for the turn.',
-        sinceMs: attempt === null ? null : attempt.claimDeadlineMs - facts.policy.claimTimeoutMs,
-        likelyCause: null,
-        evidence: jobEvidence(facts),
-      };
+      return startingSentence(facts);
     case 'claimed':
       return {
         summary: 'A runner has the turn and starts the agent.',
@@ -119,7 +118,7 @@ function sentence(facts: RunFacts, findings: Findings, nowMs: number): Told {
         likelyCause: gone
           ? 'its process or pod ended'
           : 'the runner, its node or its network is down, or it cannot reach this API',
-        evidence: attempt === null ? [] : [`runner ${attempt.jobName}`],
+        evidence: attempt === null ? [] : [`runner ${attempt.jobName}`, ...podEvidence(facts)],
       };
     }
     case 'retrying':
@@ -130,6 +129,31 @@ function sentence(facts: RunFacts, findings: Findings, nowMs: number): Told {
       return { summary: 'The state of the run cannot be read right now.', sinceMs: null };
   }
 }
+
+function startingSentence(facts: RunFacts): Told {
+  const { attempt } = facts;
+  const pod = attempt?.job?.pod ?? null;
+  if (pod?.wait == null)
+    return {
+      summary: 'A runner is being started for the turn.',
+      sinceMs: attempt === null ? null : attempt.claimDeadlineMs - facts.policy.claimTimeoutMs,
+      likelyCause: null,
+      evidence: jobEvidence(facts),
+    };
+  const [summary, likelyCause] = podWaits[pod.wait];
+  return { summary, sinceMs: pod.sinceMs, likelyCause, evidence: jobEvidence(facts) };
+}
+
+/** What the pod of a runner waits for, and what is wrong when it waits long. */
+const podWaits: Readonly<Record<PodWait, readonly [string, string | null]>> = {
+  place: ['The runner waits for a place in the cluster.', 'quota, resources or node selectors'],
+  volume: [
+    "The runner waits for the session's volume.",
+    'a volume that another node holds, or a storage class',
+  ],
+  image: ['The image of the runner cannot be pulled.', 'a wrong name or missing credentials'],
+  start: ['The pod of the runner is starting.', null],
+};
 
 function retryingSentence(facts: RunFacts): Told {
   const { attempt } = facts;
@@ -236,7 +260,16 @@ function commonEvidence(facts: RunFacts, { phase, budget }: Findings): string[] 
 }
 
 function jobEvidence({ attempt }: RunFacts): string[] {
-  return attempt?.job == null ? [] : [`runner job ${attempt.jobName} is ${attempt.job.phase}`];
+  if (attempt?.job == null) return [];
+  return [`runner job ${attempt.jobName} is ${attempt.job.phase}`, ...podEvidence({ attempt })];
+}
+
+function podEvidence({ attempt }: Pick<RunFacts, 'attempt'>): string[] {
+  const pod = attempt?.job?.pod;
+  return [
+    ...(pod?.nodeName == null ? [] : [`on node ${pod.nodeName}`]),
+    ...(pod?.message == null ? [] : [bounded(pod.message, longestPodMessage)]),
+  ];
 }
 
 function requestEvidence({ pendingRequest: request }: RunFacts): string[] {

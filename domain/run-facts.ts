@@ -3,6 +3,7 @@ import type { ExecutionPolicy } from '../contract/execution-policy.js';
 import type { RunFailureKind } from '../contract/failure-kinds.js';
 import type { Launcher } from '../contract/runs.js';
 import type { RunnerJobPhase, RunnerState, RunStatus, TerminalStatus } from '../contract/states.js';
+import type { PodWait } from './supervision.js';
 
 /** The attempt that is current. Times are epoch milliseconds of Postgres' clock. */
 export interface AttemptFacts {
@@ -26,7 +27,21 @@ export interface AttemptFacts {
   readonly endReason: string | null;
   /** State of the runner's record; null when it has none. */
   readonly runner: RunnerState | null;
-  readonly job: { readonly jobId: string; readonly phase: RunnerJobPhase } | null;
+  readonly job: {
+    readonly jobId: string;
+    readonly phase: RunnerJobPhase;
+    readonly pod: JobPodFacts | null;
+  } | null;
+}
+
+/** How the pod of a runner job stands, as the worker last noted it. */
+export interface JobPodFacts {
+  /** What it waits for; null: its containers run. */
+  readonly wait: PodWait | null;
+  /** The cluster's own words. */
+  readonly message: string | null;
+  readonly sinceMs: number | null;
+  readonly nodeName: string | null;
 }
 
 /** An event that was progress of the agent, as its projection keeps it (`activityOf`). */

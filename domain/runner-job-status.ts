@@ -50,15 +50,18 @@ export function runnerJobSummary(job: {
   readonly phase: RunnerJobPhase;
   readonly outcome: TerminalStatus | null;
   readonly failureKind: string | null;
+  /** What the cluster said last about its pod. */
+  readonly podMessage?: string | null;
 }): string {
   const { phase, outcome, failureKind } = job;
+  const words = job.podMessage == null ? '' : `: ${job.podMessage}`;
   switch (phase) {
     case 'creating':
       return 'its runner is to be started';
     case 'pending':
-      return 'its runner waits for a place or an image';
+      return `its runner waits for a place, a volume or an image${words}`;
     case 'starting':
-      return 'its runner has not claimed the attempt yet';
+      return `its runner has not claimed the attempt yet${words}`;
     case 'running':
       return 'its runner has claimed the attempt';
     case 'succeeded':

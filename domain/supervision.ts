@@ -4,13 +4,44 @@ import type { Launcher } from '../contract/runs.js';
 
 /**
  * Why a runner that is gone was ended, as far as its launcher can tell; null: it ended, nobody knows why. `prerequisite-failed`: it could not begin, and
- * said so itself (exit code 2, or a token that the API does not take).
+ * said so itself (exit code 2, or a token that the API does not take). From `image-pull-failed` on it never began: its pod was given up.
  */
-export type GoneCause = 'oom-killed' | 'evicted' | 'unhealthy' | 'node-lost' | 'prerequisite-failed' | null;
+export type GoneCause =
+  | 'oom-killed'
+  | 'evicted'
+  | 'unhealthy'
+  | 'node-lost'
+  | 'deadline-exceeded'
+  | 'prerequisite-failed'
+  | 'image-pull-failed'
+  | 'invalid-pod'
+  | 'unschedulable'
+  | 'storage-unavailable'
+  | null;
+
+/** What a pod waits for before its containers run: a node, its volume, an image, or the containers themselves. */
+export type PodWait = 'place' | 'volume' | 'image' | 'start';
 
 /** What is known about the runner's process or pod itself. `unknown`: nobody can see it (launcher `external`, or not launched yet). */
 export type ProcessFate =
-  | { readonly state: 'alive' }
+  /**
+   * `startedAtMs`: when its containers began, if its launcher can tell: the time to claim counts from then (decisions.md, Timeouts). `lostNode`: the node
+   * that it is on does not answer the cluster; the runner itself may live on, which its lease tells. `node`: where it runs.
+   */
+  | {
+      readonly state: 'alive';
+      readonly startedAtMs?: number;
+      readonly node?: string;
+      readonly lostNode?: string;
+    }
+  /** Its containers have not begun. How long that may take is its launcher's to say: then it is `gone`. `message`: the cluster's own words. */
+  | {
+      readonly state: 'waiting';
+      readonly for: PodWait;
+      readonly sinceMs: number;
+      readonly message: string;
+      readonly node?: string;
+    }
   | { readonly state: 'unknown' }
   /** `message`: what the runner said about it, for a person. */
   | { readonly state: 'gone'; readonly cause: GoneCause; readonly message?: string };
@@ -45,6 +76,7 @@ export interface SupervisionFacts {
   /** The launcher that an attempt was given for which somebody else was to start a runner; null: none, or it had one from the start. */
   readonly givenLauncher: OwnLauncher | null;
   readonly outcome: Outcome | null;
+  readonly outcomeAtMs: number | null;
   readonly jobName: string;
   readonly leaseExpiresAtMs: number | null;
   /** The first look that succeeded after looks that failed; null when none failed. */
@@ -93,6 +125,9 @@ export type AttemptPhase = 'starting' | 'claimed' | 'running' | 'waiting' | 'lea
 /** A runner that was asked to cancel interrupts, cleans and kills within this time; then the launcher does it. */
 export const cancelGraceMs = 15_000;
 
+/** How long the word of a runner that its agent failed waits for what the cluster says about its pod (architecture.md 4.2). */
+export const fateGraceMs = 5_000;
+
 type Clock = Pick<
   SupervisionFacts,
   'nowMs' | 'startedAtMs' | 'claimedAtMs' | 'pausedSinceMs' | 'pausedMs' | 'policy'
@@ -116,14 +151,14 @@ export function hardLeftMs(clock: Clock): number {
  * | # | condition | verdict |
  * |---|---|---|
  * | 1 | the run is terminal, or another attempt is current | `superseded` |
- * | 2 | an outcome is stored | `outcome` |
+ * | 2 | an outcome is stored; one of `agent-error` waits for the fate of a pod up to 5 s | `outcome`; out of memory, if that was why |
  * | 3 | a launcher was given to an attempt that waits for somebody else's runner, and no cancel was asked | `launcher-given` |
  * | 4 | the process is seen gone | `runner-gone` |
  * | 5 | a cancel was asked, and no runner has claimed or its deadline has passed | `cancel-overdue` |
  * | 6 | the deadline of the turn has passed | `deadline-exceeded` |
  * | 7 | clock runs, hard limit used up | `timeout` hard |
- * | 8 | not claimed and the claim deadline has passed | `never-claimed` |
- * | 9 | the lease expired and the partition grace is over | `lease-lost` |
+ * | 8 | not claimed, its pod does not wait, and the claim deadline has passed (it counts from the start of the containers) | `never-claimed` |
+ * | 9 | the lease expired, and its node is lost, or the partition grace is over | `runner-gone` node-lost, `lease-lost` |
  * | 10 | a person is awaited for the time to park, and the runner is ours | `park-waiting` |
  * | 11 | clock runs, lease live, nothing of the model within the first-output limit | `timeout` first-output |
  * | 12 | clock runs, lease live, no progress within the idle limit (0: off) | `timeout` idle |
@@ -139,7 +174,8 @@ export function hardLeftMs(clock: Clock): number {
  */
 export function judgeAttempt(facts: SupervisionFacts, epoch: number): SupervisionVerdict {
   if (isTerminal(facts.runStatus) || facts.currentEpoch !== epoch) return { kind: 'superseded' };
-  if (facts.outcome !== null) return { kind: 'outcome', outcome: facts.outcome };
+  const ended = outcomeVerdict(facts);
+  if (ended !== undefined) return ended;
   if (facts.givenLauncher !== null && facts.cancelRequestedAtMs === null)
     return { kind: 'launcher-given', launcher: facts.givenLauncher };
   const begun = facts.firstEventAtMs !== null;
@@ -159,6 +195,21 @@ export function judgeAttempt(facts: SupervisionFacts, epoch: number): Supervisio
   );
 }
 
+/** Row 2. */
+function outcomeVerdict(facts: SupervisionFacts): SupervisionVerdict | undefined {
+  const { outcome, nowMs } = facts;
+  if (outcome === null) return undefined;
+  if (outcome.terminalStatus === 'failed' && outcome.failureKind === 'agent-error') {
+    const fate = facts.process;
+    if (fate.state === 'gone' && fate.cause === 'oom-killed')
+      return { kind: 'runner-gone', begun: facts.firstEventAtMs !== null, cause: fate.cause };
+    const untilMs = (facts.outcomeAtMs ?? nowMs) + fateGraceMs;
+    const isPod = fate.state === 'alive' && fate.startedAtMs !== undefined;
+    if (isPod && nowMs < untilMs) return { kind: 'wait', phase: 'running', nextDeadlineMs: untilMs };
+  }
+  return { kind: 'outcome', outcome };
+}
+
 /** Rows 5 to 8. */
 function endBeforeLimits(facts: SupervisionFacts, deadlines: Deadlines): SupervisionVerdict | undefined {
   const { nowMs, policy, cancelRequestedAtMs } = facts;
@@ -174,8 +225,20 @@ function endBeforeLimits(facts: SupervisionFacts, deadlines: Deadlines): Supervi
   if (hasStarted && facts.pausedSinceMs === null && deadlines.passed(nowMs + hardLeftMs(facts))) {
     return { kind: 'timeout', timeoutKind: 'hard', limitMs: policy.hardTimeoutMs };
   }
-  if (facts.claimedAtMs === null && deadlines.passed(facts.claimDeadlineMs)) return { kind: 'never-claimed' };
+  if (
+    facts.claimedAtMs === null &&
+    facts.process.state !== 'waiting' &&
+    deadlines.passed(claimDeadline(facts))
+  )
+    return { kind: 'never-claimed' };
   return undefined;
+}
+
+function claimDeadline(facts: SupervisionFacts): number {
+  const { claimDeadlineMs, policy } = facts;
+  const fate = facts.process;
+  if (fate.state !== 'alive' || fate.startedAtMs === undefined) return claimDeadlineMs;
+  return Math.max(claimDeadlineMs, fate.startedAtMs + policy.claimTimeoutMs);
 }
 
 const isLeaseExpired = (facts: SupervisionFacts): boolean =>
@@ -190,6 +253,17 @@ function leaseVerdict(
   if (facts.claimedAtMs === null) return undefined;
   const { policy } = facts;
   if (isLeaseExpired(facts)) {
+    const { lookingSinceMs } = facts;
+    const fate = facts.process;
+    // While nobody could look, no runner could renew its lease either.
+    const couldRenew = lookingSinceMs === null || deadlines.passed(lookingSinceMs + policy.leaseMs);
+    if (fate.state === 'alive' && fate.lostNode !== undefined && couldRenew)
+      return {
+        kind: 'runner-gone',
+        begun,
+        cause: 'node-lost',
+        message: `node ${fate.lostNode} does not answer`,
+      };
     const sinceMs = Math.max(facts.leaseExpiresAtMs ?? facts.claimedAtMs, facts.lookingSinceMs ?? 0);
     if (deadlines.passed(sinceMs + policy.partitionGraceMs)) return { kind: 'lease-lost', begun };
   }

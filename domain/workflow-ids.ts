@@ -10,6 +10,9 @@ export const storageGcWorkflowId = (tenantId: string | null) =>
 export const webhookDeliveryWorkflowId = (deliveryId: string, generation: number) =>
   `webhook/${deliveryId}/${generation}`;
 
+/** Of cycles that are begun by a new Job: one at a time. */
+export const runnerRetentionWorkflowId = 'runnerRetention';
+
 /** What a Schedule starts; Temporal appends the time. */
 export const maintenanceWorkflowId = (name: string) => `maintenance/${name}`;
 

@@ -11,6 +11,7 @@ import { appendEvents } from './events.js';
 import { type Pool, type Transaction, withTransaction } from './pool.js';
 import { activateTurn, addCommand, insertRun } from './run-rows.js';
 import { loadSendFacts, type SendSituation } from './send-facts.js';
+import { directories, storageColumns } from './storage-place.js';
 
 /** What the API stored about a message: the part of the send body that the decision and the turn need. */
 export const messageBodySchema = z.object({
@@ -303,7 +304,7 @@ async function createRunForMessage(
   situation: SendSituation,
 ): Promise<string> {
   const body = message.body.run ?? {};
-  if (situation.owner === null) await createSessionFromRun(tx, message, body);
+  if (situation.owner === null) await createSessionFromRun(tx, settings, message, body);
   return insertRun(tx, message.session_id, body, {
     launcher: launcherFor(settings, message),
     traceparent: message.traceparent,
@@ -311,13 +312,18 @@ async function createRunForMessage(
   });
 }
 
-async function createSessionFromRun(tx: Transaction, message: Message, body: SendRun): Promise<void> {
+async function createSessionFromRun(
+  tx: Transaction,
+  settings: AttemptSettings,
+  message: Message,
+  body: SendRun,
+): Promise<void> {
   const run = createRunSchema.parse(body);
+  const { backend, pvcName, namespace } = storageColumns(message.session_id, settings.storage ?? directories);
   const inserted = await tx.query(
     `insert into sessions (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, workspace, execution_policy,
-       metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at, expires_at_chosen)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending', now() + interval '30 days',
-       false)
+       metadata, storage_kind, storage_backend, storage_pvc_name, storage_namespace, storage_pvc_phase, expires_at, expires_at_chosen)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'pvc', $10, $11, $12, 'Pending', now() + interval '30 days', false)
      on conflict (session_id) do nothing`,
     [
       message.session_id,
@@ -329,6 +335,9 @@ async function createSessionFromRun(tx: Transaction, message: Message, body: Sen
       run.workspace === undefined ? null : JSON.stringify(run.workspace),
       JSON.stringify(run.executionPolicy ?? {}),
       JSON.stringify(run.sessionRef?.metadata ?? {}),
+      backend,
+      pvcName,
+      namespace,
     ],
   );
   // Somebody else made it since it was looked for, perhaps of another tenant: the message is decided anew.

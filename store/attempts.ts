@@ -6,6 +6,7 @@ import type { FirstAttempt } from '../domain/send-plan.js';
 import { appendEvents } from './events.js';
 import { newId } from './new-id.js';
 import type { Transaction } from './pool.js';
+import type { StoragePlace } from './storage-place.js';
 
 /** What the worker knows about runners when it writes an attempt. */
 export interface AttemptSettings {
@@ -17,6 +18,8 @@ export interface AttemptSettings {
   readonly runnerIdleTimeoutMs: number;
   /** Life of a runner; one with less left than a turn's hard limit is not reused. */
   readonly runnerLifeMs: number;
+  /** Of sessions that a message makes; default: directories. */
+  readonly storage?: StoragePlace;
 }
 
 /** How an attempt gets its runner. `reused`: it was handed to the session's idle runner already. */
@@ -106,8 +109,9 @@ export async function insertRunnerJob(
 ): Promise<string> {
   const jobId = newId(idPrefixes.runnerJob);
   await tx.query(
-    `insert into runner_jobs (job_id, run_id, epoch, command_id, job_name, launcher, reused, phase)
-     values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    `insert into runner_jobs (job_id, run_id, epoch, command_id, job_name, launcher, reused, phase, namespace)
+     values ($1, $2, $3, $4, $5, $6, $7, $8,
+       case when $6::text = 'kubernetes' then (select storage_namespace from sessions where session_id = $9) end)`,
     [
       jobId,
       attempt.runId,
@@ -117,6 +121,7 @@ export async function insertRunnerJob(
       run.launcher,
       attempt.reused,
       attempt.reused ? 'running' : 'creating',
+      run.session_id,
     ],
   );
   return jobId;

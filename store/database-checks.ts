@@ -1,13 +1,18 @@
-import { readdirSync } from 'node:fs';
 import { z } from 'zod';
 import type { Check } from '../contract/doctor.js';
+import { clockOffsetMs, clockRemark } from '../domain/clock-offset.js';
 import type { Pool } from './pool.js';
+import { schemaState } from './schema-state.js';
 
-const migrationRow = z.object({ name: z.string() });
-const undefinedTable = '42P01';
+const timeRow = z.object({ now_ms: z.number() });
 
-/** Whether Postgres is there, and has the schema that this build is made for. `directory` holds the migrations. */
-export function databaseChecks(pool: Pool, directory: string): Check[] {
+/**
+ * Whether Postgres is there, has the schema that this build is made for, and our time: leases and deadlines are counted by its clock, tokens by ours.
+ *
+ * @param directory holds the migrations.
+ * @param nowMs our clock.
+ */
+export function databaseChecks(pool: Pool, directory: string, nowMs: () => number = Date.now): Check[] {
   return [
     {
       name: 'postgres',
@@ -24,12 +29,7 @@ export function databaseChecks(pool: Pool, directory: string): Check[] {
       variable: 'DATABASE_URL',
       cure: 'correct DATABASE_URL first',
       look: async () => {
-        const needed = readdirSync(directory).flatMap((file) =>
-          file.endsWith('.sql') ? [file.slice(0, -4)] : [],
-        );
-        const applied = await appliedMigrations(pool);
-        const missing = needed.filter((name) => !applied.includes(name)).sort();
-        const newer = applied.filter((name) => !needed.includes(name));
+        const { needed, missing, newer } = await schemaState(pool, directory);
         if (missing.length > 0) {
           return {
             ok: false,
@@ -47,15 +47,26 @@ export function databaseChecks(pool: Pool, directory: string): Check[] {
             };
       },
     },
+    {
+      name: 'database clock',
+      needs: 'postgres',
+      variable: 'DATABASE_URL',
+      cure: 'correct DATABASE_URL first',
+      look: async () => {
+        const beforeMs = nowMs();
+        const read = await pool.query(
+          'select (extract(epoch from clock_timestamp()) * 1000)::float8 as now_ms',
+        );
+        const theirsMs = timeRow.parse(read.rows[0]).now_ms;
+        const remark = clockRemark(clockOffsetMs({ beforeMs, afterMs: nowMs(), theirsMs, resolutionMs: 1 }));
+        return remark === undefined
+          ? { ok: true, message: 'the same as here' }
+          : {
+              ok: false,
+              message: `the clock of the database is ${remark}`,
+              cure: 'set both clocks by a time server (timedatectl set-ntp true)',
+            };
+      },
+    },
   ];
-}
-
-async function appliedMigrations(pool: Pool): Promise<string[]> {
-  try {
-    const found = await pool.query('select name from schema_migrations');
-    return found.rows.map((row) => migrationRow.parse(row).name);
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === undefinedTable) return [];
-    throw error;
-  }
 }

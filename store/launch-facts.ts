@@ -8,8 +8,11 @@ const launchRowSchema = z.object({
   runId: z.string(),
   epoch: z.number(),
   sessionId: z.string(),
+  tenantId: z.string(),
   backendProfile: z.string(),
   workspace: workspaceSchema.nullable(),
+  /** Name of the session's volume claim; of no use where files are in directories. */
+  volumeName: z.string().nullable(),
   leaseMs: z.number(),
   traceparent: z.string().nullable(),
   isCurrent: z.boolean(),
@@ -24,9 +27,10 @@ export async function loadLaunchFacts(
 ): Promise<LaunchFacts | undefined> {
   const found = await db.query(
     `select j.job_id as "jobId", j.job_name as "jobName", r.run_id as "runId", j.epoch, r.session_id as "sessionId",
-       r.backend_profile as "backendProfile", r.workspace, r.traceparent, (r.execution_policy ->> 'leaseMs')::int as "leaseMs",
+       r.tenant_id as "tenantId", r.backend_profile as "backendProfile", r.workspace, s.storage_pvc_name as "volumeName", r.traceparent,
+       (r.execution_policy ->> 'leaseMs')::int as "leaseMs",
        r.current_epoch = j.epoch and r.terminal_status is null as "isCurrent"
-     from runner_jobs j join runs r on r.run_id = j.run_id where j.run_id = $1 and j.epoch = $2`,
+     from runner_jobs j join runs r on r.run_id = j.run_id join sessions s on s.session_id = r.session_id where j.run_id = $1 and j.epoch = $2`,
     [runId, epoch],
   );
   return found.rows.length === 0 ? undefined : launchRowSchema.parse(found.rows[0]);

@@ -38,6 +38,12 @@ const attemptSchema = z.object({
   runner: runnerStateSchema.nullable(),
   jobId: z.string().nullable(),
   jobPhase: runnerJobPhaseSchema.nullable(),
+  pod: z.object({
+    wait: z.enum(['place', 'volume', 'image', 'start']).nullable(),
+    message: z.string().nullable(),
+    sinceMs: time,
+    nodeName: z.string().nullable(),
+  }),
 });
 
 const instant = z.iso
@@ -185,7 +191,8 @@ export async function loadRun(
          'lastProgressAtMs', ${ms('a.last_progress_at')}, 'outcome', a.outcome,
          'provider', nullif(a.outcome_body -> 'provider', 'null'), 'outcomeAtMs', ${ms('a.outcome_at')},
          'endedAtMs', ${ms('a.ended_at')}, 'endFailureKind', a.end_failure_kind, 'endReason', a.end_reason,
-         'leaseExpiresAtMs', ${ms('l.expires_at')}, 'runner', n.state, 'jobId', j.job_id, 'jobPhase', j.phase) end as attempt,
+         'leaseExpiresAtMs', ${ms('l.expires_at')}, 'runner', n.state, 'jobId', j.job_id, 'jobPhase', j.phase,
+         'pod', jsonb_build_object('wait', j.pod_wait, 'message', j.pod_message, 'sinceMs', ${ms('j.pod_since')}, 'nodeName', j.node_name)) end as attempt,
        coalesce((select jsonb_agg(jsonb_build_object('epoch', f.epoch, 'counted', f.counted,
            'failureKind', coalesce(f.end_failure_kind, f.outcome_body ->> 'failureKind')) order by f.epoch)
          from attempts f where f.run_id = r.run_id and f.epoch < r.current_epoch), '[]') as "formerAttempts",
@@ -246,10 +253,11 @@ function loadedRun(runId: string, row: z.infer<typeof rowSchema>): LoadedRun {
 }
 
 function attemptFacts(epoch: number, row: z.infer<typeof attemptSchema>): RunFacts['attempt'] {
-  const { jobId, jobPhase, ...attempt } = row;
+  const { jobId, jobPhase, pod, ...attempt } = row;
+  const isNoted = pod.wait !== null || pod.message !== null || pod.nodeName !== null;
   return {
     epoch,
     ...attempt,
-    job: jobId === null || jobPhase === null ? null : { jobId, phase: jobPhase },
+    job: jobId === null || jobPhase === null ? null : { jobId, phase: jobPhase, pod: isNoted ? pod : null },
   };
 }

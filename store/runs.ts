@@ -5,7 +5,7 @@ import { bodyHash, once, storedAnswer, storedIdSchema } from './idempotency.js';
 import type { Pool, Queryable } from './pool.js';
 import { parseRun, parseRunnerJob, runColumns, runFrom, runnerJobColumns } from './records.js';
 import { insertRun } from './run-rows.js';
-import { ensureSessionIn } from './sessions.js';
+import { type EnsureOptions, ensureSessionIn } from './sessions.js';
 
 /** @throws AgentRunError `not-found`, also for a run of another tenant. */
 export async function getRun(db: Queryable, runId: string, tenantId?: string): Promise<RunRecord> {
@@ -29,8 +29,7 @@ export async function createRun(
   options: {
     readonly traceparent: string | null;
     readonly key: string | null;
-    readonly maySeeAllTenants?: boolean;
-  },
+  } & EnsureOptions,
 ): Promise<{ run: RunRecord; replayed: boolean }> {
   const { traceparent, key } = options;
   const scope = key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/runs', key };

@@ -17,6 +17,16 @@ import { sessionExpiry } from './session-expiry.js';
 import { endQueuedTasks } from './session-tasks.js';
 
 /**
+ * The phase of a volume that is there while the pod of the active turn waits for it, in the words of the cluster: `MultiAttach` when another node still has
+ * it, else `Attaching`. Else the phase that is recorded.
+ */
+const phaseSql = `(case when s.storage_backend = 'pvc' and s.storage_pvc_phase = 'Bound' then coalesce(
+    (select case when j.pod_message ilike '%multi-attach%' then 'MultiAttach' else 'Attaching' end
+       from runs r join runner_jobs j on j.run_id = r.run_id and j.epoch = r.current_epoch
+      where r.run_id = s.active_run_id and r.terminal_status is null and j.pod_wait = 'volume'), s.storage_pvc_phase)
+  else s.storage_pvc_phase end)`;
+
+/**
  * The storage of a session as it is recorded (contract.md 3.9).
  *
  * @throws AgentRunError `not-found`, also for a session of another tenant.
@@ -28,7 +38,7 @@ export async function getStorageSummary(
 ): Promise<StorageSummary> {
   const found = await db.query(
     `select session_id as "sessionId", storage_kind as "storageKind", storage_backend as "storageBackend", storage_pvc_name as "pvcName",
-       storage_namespace as namespace, storage_pvc_phase as "pvcPhase", storage_size_bytes as "storageSizeBytes",
+       storage_namespace as namespace, ${phaseSql} as "pvcPhase", storage_size_bytes as "storageSizeBytes",
        storage_files_count as "storageFilesCount", storage_sha256 as "storageSha256",
        ${isoTime('storage_updated_at')} as "storageUpdatedAt", codex_rollout_subdir as "codexRolloutSubdir",
        ${isoTime(sessionExpiry('s'))} as "expiresAt", false as "valuesPrinted"
@@ -56,12 +66,19 @@ export async function requireStorage(db: Queryable, sessionId: string): Promise<
   if (storageKind === 'evicted') throw storageEvicted(sessionId);
 }
 
-/** The storage is there: made, or found by a launch. One that is evicted stays so. */
-export async function noteStorageBound(db: Queryable, sessionId: string): Promise<void> {
+/**
+ * The storage is there: made, or found by a launch. `Provisioning`: a claim that gets its disk with the first runner; `Pending`, which is recorded before,
+ * means that nothing is there. One that is evicted stays so.
+ */
+export async function noteStorageMade(
+  db: Queryable,
+  sessionId: string,
+  phase: 'Provisioning' | 'Bound',
+): Promise<void> {
   await db.query(
-    `update sessions set storage_pvc_phase = 'Bound', updated_at = now()
-      where session_id = $1 and storage_kind = 'pvc' and storage_pvc_phase is distinct from 'Bound' and deleted_at is null`,
-    [sessionId],
+    `update sessions set storage_pvc_phase = $2, updated_at = now()
+      where session_id = $1 and storage_kind = 'pvc' and storage_pvc_phase is distinct from $2 and deleted_at is null`,
+    [sessionId, phase],
   );
 }
 
@@ -71,6 +88,16 @@ export interface MeasuredStorage {
   readonly sizeBytes: number;
   readonly filesCount: number;
   readonly sha256: string | null;
+}
+
+/** A look that sees no files; what was measured before stays. As in {@link MeasuredStorage}, `Lost` after `Pending` is `Pending`. */
+export async function noteStoragePhase(db: Queryable, sessionId: string, phase: string): Promise<void> {
+  await db.query(
+    `update sessions set updated_at = now(),
+       storage_pvc_phase = case when $2 = 'Lost' and storage_pvc_phase = 'Pending' then 'Pending' else $2 end
+      where session_id = $1 and storage_kind = 'pvc' and deleted_at is null`,
+    [sessionId, phase],
+  );
 }
 
 /** Records a look at the storage. */

@@ -15,6 +15,7 @@ import type { Pool, Queryable, Transaction } from './pool.js';
 import { isoTime, parseSession, sessionColumns } from './records.js';
 import { parseSummary, summaryColumns, summaryFrom } from './session-summaries.js';
 import { storableJson } from './storable-json.js';
+import { directories, type StoragePlace, storageColumns } from './storage-place.js';
 
 const notFound = (sessionId: string) => new AgentRunError('not-found', `session ${sessionId} does not exist`);
 
@@ -51,6 +52,12 @@ export async function findSession(db: Queryable, sessionId: string): Promise<Ses
   return found.rows.length === 0 ? undefined : parseSession(found.rows[0]);
 }
 
+export interface EnsureOptions {
+  readonly maySeeAllTenants?: boolean;
+  /** Of a session that is new, or has no storage; default: a directory. */
+  readonly storage?: StoragePlace;
+}
+
 /**
  * Creates a session or answers the one that exists (contract.md 3.3; decisions.md, tenants). The storage of a new one is `Pending`: it is made by the
  * workflow of the storage, or by the first launch. One whose storage was never made is answered as recovered, and to be made likewise.
@@ -62,7 +69,7 @@ export async function ensureSession(
   pool: Pool,
   body: CreateSession,
   key: string | null,
-  more: { readonly maySeeAllTenants?: boolean } = {},
+  more: EnsureOptions = {},
 ): Promise<{ ensured: EnsuredSession; replayed: boolean }> {
   const scope = key === null ? undefined : { tenantId: body.tenantId, route: 'POST /api/v1/sessions', key };
   const { answer, replayed } = await once(pool, scope, bodyHash(body), (tx) =>
@@ -82,14 +89,15 @@ const sessionAnswerSchema = z.object({ session: z.object({ sessionId: z.string()
 export async function ensureSessionIn(
   tx: Transaction,
   body: CreateSession & { threadId?: string | null },
-  more: { readonly maySeeAllTenants?: boolean } = {},
+  more: EnsureOptions = {},
 ): Promise<EnsuredSession> {
   const sessionId = body.sessionId ?? newId(idPrefixes.session);
+  const storage = storageColumns(sessionId, more.storage ?? directories);
   const inserted = await tx.query(
     `insert into sessions as s (session_id, tenant_id, project_id, backend_profile, conversation_id, thread_id, codex_rollout_subdir,
-       workspace, execution_policy, labels, metadata, storage_kind, storage_backend, storage_pvc_name, storage_pvc_phase, expires_at,
-       expires_at_chosen)
-     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pvc', 'directory', 'agentrun-session-' || $1, 'Pending',
+       workspace, execution_policy, labels, metadata, storage_kind, storage_backend, storage_pvc_name, storage_namespace,
+       storage_pvc_phase, expires_at, expires_at_chosen)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'pvc', $13, $14, $15, 'Pending',
        coalesce($12::timestamptz, now() + interval '30 days'), $12::timestamptz is not null)
      on conflict (session_id) do nothing
      returning ${sessionColumns}`,
@@ -106,24 +114,27 @@ export async function ensureSessionIn(
       storableJson(body.labels ?? {}),
       storableJson(body.metadata ?? {}),
       body.expiresAt ?? null,
+      storage.backend,
+      storage.pvcName,
+      storage.namespace,
     ],
   );
   if (inserted.rows.length > 0) {
     const session = parseSession(inserted.rows[0]);
     return { action: 'session-created', session, pvc: pvcOf(session), valuesPrinted: false };
   }
-  return existingSession(tx, sessionId, body, more.maySeeAllTenants === true);
+  return existingSession(tx, sessionId, body, more);
 }
 
 async function existingSession(
   tx: Transaction,
   sessionId: string,
   body: CreateSession,
-  maySeeAllTenants: boolean,
+  more: EnsureOptions,
 ): Promise<EnsuredSession> {
   await requireNotDeleted(tx, sessionId, body.tenantId);
   const session = await getSession(tx, sessionId);
-  if (session.tenantId !== body.tenantId) throw ofOtherTenant(session, maySeeAllTenants);
+  if (session.tenantId !== body.tenantId) throw ofOtherTenant(session, more.maySeeAllTenants === true);
   if (session.projectId !== body.projectId) {
     throw new AgentRunError('conflict', `projectId: session ${sessionId} belongs to another project`);
   }
@@ -140,10 +151,11 @@ async function existingSession(
     );
   }
   if (session.storageKind === 'none' || session.storagePvcName === null) {
+    const { backend, pvcName, namespace } = storageColumns(sessionId, more.storage ?? directories);
     const recovered = await tx.query(
-      `update sessions s set storage_kind = 'pvc', storage_backend = 'directory', storage_pvc_name = 'agentrun-session-' || session_id,
+      `update sessions s set storage_kind = 'pvc', storage_backend = $2, storage_pvc_name = $3, storage_namespace = $4,
          storage_pvc_phase = 'Pending', updated_at = now() where session_id = $1 and deleted_at is null returning ${sessionColumns}`,
-      [sessionId],
+      [sessionId, backend, pvcName, namespace],
     );
     if (recovered.rows.length === 0) throw notFound(sessionId);
     return storageRecovered(parseSession(recovered.rows[0]));

@@ -46,6 +46,7 @@ const factsRowSchema = z.object({
   launcher: launcherSchema,
   isUnlaunched: z.boolean(),
   outcome: outcomeSchema.nullable(),
+  outcomeAtMs: z.number().nullable(),
   jobName: z.string(),
   leaseExpiresAtMs: z.number().nullable(),
   lastSeq: z.number(),
@@ -78,6 +79,7 @@ export async function loadSupervisionFacts(
        ${milliseconds('a.first_output_at')} as "firstOutputAtMs", ${milliseconds('a.last_progress_at')} as "lastProgressAtMs",
        ${milliseconds('q.waiting_since')} as "waitingSinceMs", ${milliseconds('q.last_resolved_at')} as "lastResolvedAtMs",
        r.launcher <> 'external' as "canPark", r.launcher, coalesce(j.phase = 'creating', false) as "isUnlaunched", a.outcome_body as outcome, a.job_name as "jobName",
+       ${milliseconds('a.outcome_at')} as "outcomeAtMs",
        ${milliseconds('l.expires_at')} as "leaseExpiresAtMs", coalesce(g.last_seq, 0) as "lastSeq",
        (select e.type from events e where e.run_id = r.run_id and e.seq = g.last_seq) as "lastEventType"
      from unnest($1::text[], $2::int[]) as w(run_id, epoch)

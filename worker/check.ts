@@ -6,6 +6,8 @@ import type { ConfigurationProblem } from '../infra/config/read-env.js';
 import { isLookedAt, settingsToCheck } from '../infra/config/settings-to-check.js';
 import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-config.js';
 import { addressCheck } from '../infra/doctor/address-check.js';
+import { clusterChecks } from '../infra/doctor/cluster-checks.js';
+import { probeChecks } from '../infra/doctor/probe-checks.js';
 import { printResults, runChecks, settingsLines, wrongSettings } from '../infra/doctor/run-checks.js';
 import { runnerKeysCheck } from '../infra/doctor/runner-keys-check.js';
 import { webhookKeyCheck } from '../infra/doctor/webhook-key-check.js';
@@ -44,9 +46,15 @@ async function look(config: WorkerConfig, problems: readonly ConfigurationProble
         runnerKeysCheck(config.runnerKeysFile),
         webhookKeyCheck(config.webhooks.keyFile, () => keysInUse(pool)),
         // Without a provider there is no launcher of ours: others start the runners.
-        ...(config.provider === undefined
-          ? []
-          : [providerKeyCheck(config.provider.keyFile), launcherCheck(config.dataDir)]),
+        ...(config.runners.launcher === 'process'
+          ? [providerKeyCheck(config.runners.provider.keyFile), launcherCheck(config.dataDir)]
+          : []),
+        ...(config.runners.launcher === 'kubernetes'
+          ? [
+              ...clusterChecks({ settings: config.runners.cluster }),
+              ...probeChecks({ settings: config.runners.cluster, base: config.manager }),
+            ]
+          : []),
         addressCheck({
           name: 'URL for runners',
           base: config.manager,

@@ -1,10 +1,10 @@
-import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { NativeConnection, Runtime, type WorkflowBundleOption } from '@temporalio/worker';
 import { createRetentionActivities } from '../activities/event-retention.js';
 import { createRecordActivities } from '../activities/records.js';
+import { askForRunnerRetention, createRunnerRetentionActivities } from '../activities/runner-retention.js';
 import { createRunnerActivities } from '../activities/runners.js';
 import { createStorageActivities } from '../activities/storage.js';
 import { createSuperviseActivities } from '../activities/supervise-runner.js';
@@ -12,16 +12,12 @@ import { createWebhookActivities } from '../activities/webhooks.js';
 import { packageRoot } from '../infra/config/package-root.js';
 import { ConfigurationError } from '../infra/config/read-env.js';
 import { startWarnings } from '../infra/config/start-warnings.js';
-import { readWorkerConfig, type WorkerConfig } from '../infra/config/worker-config.js';
-import { ExternalLauncher } from '../infra/launchers/external-launcher.js';
-import type { Launcher } from '../infra/launchers/launcher.js';
-import { ProcessLauncher } from '../infra/launchers/process-launcher.js';
-import { DirectoryStorage } from '../infra/storage/directory-storage.js';
+import { readWorkerConfig } from '../infra/config/worker-config.js';
 import { createLogger, type Logger } from '../infra/telemetry/logger.js';
 import { serveMetrics } from '../infra/telemetry/metrics-server.js';
 import { createRedactor } from '../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../infra/telemetry/tracing.js';
-import { connectTemporal } from '../infra/temporal/client.js';
+import { connectTemporal, tlsTowards } from '../infra/temporal/client.js';
 import { RunnerTokens } from '../infra/tokens/runner-tokens.js';
 import { readWebhookKey } from '../infra/webhooks/webhook-key.js';
 import { Listener } from '../store/listener.js';
@@ -31,14 +27,13 @@ import { bundleWorkflows } from './bundle-workflows.js';
 import { checkWorker } from './check.js';
 import { meteredRecords, meteredRunners, meteredSupervision } from './metered-activities.js';
 import { WorkerMetrics } from './metrics.js';
+import { createRunnerSide, runnerLifeMs } from './runner-side.js';
 import { RunnerSweep } from './runner-sweep.js';
 import { ensureSchedules } from './schedules.js';
 import { temporalLogger } from './temporal-logger.js';
 import { WebhookDispatcher } from './webhook-dispatcher.js';
 import { createWorkers } from './workers.js';
 
-/** Life of a runner (decisions.md, Auth). */
-const runnerLifeMs = 86_400_000;
 const metricsDrainMs = 500;
 
 /** Runs a worker until SIGTERM or SIGINT. Exit codes: 0 drained, 1 unforeseen, 2 wrong configuration. */
@@ -78,15 +73,28 @@ async function main(): Promise<number> {
   const temporal = connectTemporal(config.temporal, tracing);
   metrics.process.measure({ pool, listener });
   listener.start();
-  const scraped = await serveMetrics(metrics.process.registry, config.metrics, logger);
+  let takesTasks = () => false;
+  const scraped = await serveMetrics(metrics.process.registry, config.metrics, logger, () => takesTasks());
   const connection = await NativeConnection.connect({
     address: config.temporal.address,
-    tls: config.temporal.tls ?? config.temporal.apiKey !== undefined,
+    tls: tlsTowards(config.temporal),
     ...(config.temporal.apiKey === undefined ? {} : { apiKey: config.temporal.apiKey }),
   });
-  const launcher = createLauncher(config);
-  const storage = new DirectoryStorage(config.dataDir);
+  const { launcher, storage, fingerprintOf, ...runnerSide } = createRunnerSide(config, logger);
   const tokens = await RunnerTokens.fromFile(config.runnerKeysFile);
+  const runners = createRunnerActivities({
+    pool,
+    notifier,
+    launcher,
+    storage,
+    client: temporal.client,
+    mintLaunchToken: async ({ runId, epoch, jobId, jobName }) => {
+      const minted = await tokens.mintLaunch({ run: runId, epoch, job: jobName, jobId }, runnerLifeMs);
+      return minted.token;
+    },
+    onLaunched: () =>
+      config.runnerRetention === undefined ? Promise.resolve() : askForRunnerRetention(temporal.client),
+  });
   const workers = await createWorkers({
     connection,
     namespace: config.temporal.namespace,
@@ -100,36 +108,32 @@ async function main(): Promise<number> {
         notifier,
         settings: {
           launcher: launcher.kind,
-          fingerprintOf: fingerprints(config),
+          fingerprintOf,
           runnerIdleTimeoutMs: config.runnerIdleTimeoutMs,
           runnerLifeMs,
+          storage: runnerSide.newSessions,
         },
       }),
       metrics,
     ),
-    runners: meteredRunners(
-      createRunnerActivities({
-        pool,
-        notifier,
-        launcher,
-        storage,
-        client: temporal.client,
-        mintLaunchToken: async ({ runId, epoch, jobId, jobName }) => {
-          const minted = await tokens.mintLaunch({ run: runId, epoch, job: jobName, jobId }, runnerLifeMs);
-          return minted.token;
-        },
-      }),
-      metrics,
-    ),
+    runners: meteredRunners(runners, metrics),
     storage: createStorageActivities({
       pool,
       storage,
       client: temporal.client,
     }),
-    retention: createRetentionActivities({
-      databaseUrl: config.databaseUrl,
-      retentionDays: config.eventRetentionDays,
-    }),
+    retention: {
+      ...createRetentionActivities({
+        databaseUrl: config.databaseUrl,
+        retentionDays: config.eventRetentionDays,
+      }),
+      ...createRunnerRetentionActivities({
+        pool,
+        cluster: runnerSide.cluster,
+        settings: config.runnerRetention,
+        stopRunner: (jobName) => runners.stopRunner({ jobName }),
+      }),
+    },
     supervise: meteredSupervision(createSuperviseActivities({ pool, listener, launcher }), metrics),
     webhooks: createWebhookActivities({
       pool,
@@ -141,6 +145,7 @@ async function main(): Promise<number> {
       onRecorded: () => notifier.notify('agentrun_webhook', 'due'),
     }),
   });
+  takesTasks = () => workers.every((each) => each.getState() === 'RUNNING');
   const sweep = new RunnerSweep({ pool, launcher, logger });
   sweep.start();
   const dispatcher = new WebhookDispatcher({
@@ -166,6 +171,7 @@ async function main(): Promise<number> {
   } finally {
     stopping.abort();
     await Promise.all([sweep.stop(), dispatcher.stop(), schedules]);
+    await runnerSide.stop();
     await scraped?.close(metricsDrainMs);
     await notifier.close();
     await listener.close();
@@ -175,34 +181,6 @@ async function main(): Promise<number> {
     await tracing.shutdown();
   }
   return 0;
-}
-
-function createLauncher(config: WorkerConfig): Launcher {
-  if (config.provider === undefined) return new ExternalLauncher(config.dataDir);
-  return new ProcessLauncher({
-    dataDir: config.dataDir,
-    managerUrl: config.manager.url,
-    managerUrlVariable: config.manager.variable,
-    provider: config.provider,
-    bootRepositoryUrl: config.bootRepositoryUrl,
-    logLevel: config.logLevel,
-    otlpEndpoint: config.otlpEndpoint ?? null,
-  });
-}
-
-/** What a runner was started with: another model, provider or build makes another fingerprint. */
-function fingerprints(config: WorkerConfig): (backendProfile: string) => string {
-  // A worker that starts no runners compares none.
-  if (config.provider === undefined) return () => 'external';
-  const { baseUrl, model, keyFile } = config.provider;
-  return (backendProfile) => {
-    // The file's time stands for the credential's generation: a runner with a former key is not handed another turn.
-    const credentialGeneration = statSync(keyFile).mtimeMs;
-    return createHash('sha256')
-      .update(JSON.stringify([backendProfile, baseUrl, model, packageRoot(), credentialGeneration]))
-      .digest('hex')
-      .slice(0, 32);
-  };
 }
 
 async function workflowBundle(tracing: Tracing): Promise<WorkflowBundleOption> {

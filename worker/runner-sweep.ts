@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { keepDiagnostics } from '../activities/runner-diagnostics.js';
 import type { Launcher } from '../infra/launchers/launcher.js';
 import type { Logger } from '../infra/telemetry/logger.js';
 import { markRunnerGone } from '../store/attempts.js';
@@ -9,8 +10,6 @@ import { RepeatedLooks } from './repeated-looks.js';
 const intervalMs = 15_000;
 /** Runners of a round. */
 const largestLook = 100;
-/** What outlives a supervisor that is gone has nothing left to do. */
-const stopGraceMs = 1_000;
 
 interface SweepDependencies {
   readonly pool: Pool;
@@ -65,8 +64,8 @@ export class RunnerSweep {
     for (const jobName of jobNames) {
       if (this.#looks.signal.aborted) break;
       if ((await launcher.fate(jobName)).state !== 'gone') continue;
-      // Its agent-host may have outlived it.
-      await launcher.stop(jobName, stopGraceMs);
+      await keepDiagnostics(pool, launcher, jobName);
+      await launcher.retire(jobName);
       await markRunnerGone(pool, jobName);
       logger.debug({ jobName }, 'runner is gone');
       gone.push(jobName);

@@ -40,6 +40,13 @@ export const maintenanceSchedules: readonly MaintenanceSchedule[] = [
     everyMs: hourMs,
     offsetMs: 23 * minuteMs,
   },
+  {
+    name: 'runner-retention',
+    workflowType: workflowTypes.runnerRetention,
+    args: [],
+    everyMs: hourMs,
+    offsetMs: 41 * minuteMs,
+  },
 ];
 
 /** A start that was missed while Temporal was away is made up for within this time. */

@@ -3,6 +3,7 @@ import type {
   RecordActivities,
   RetentionActivities,
   RunnerActivities,
+  RunnerRetentionActivities,
   StorageActivities,
   SuperviseActivities,
   WebhookActivities,
@@ -35,7 +36,7 @@ export interface WorkersOptions {
   readonly records: RecordActivities;
   readonly runners: RunnerActivities;
   readonly storage: StorageActivities;
-  readonly retention: RetentionActivities;
+  readonly retention: RetentionActivities & RunnerRetentionActivities;
   readonly supervise: SuperviseActivities;
   readonly webhooks: WebhookActivities;
 }

@@ -11,6 +11,7 @@ import type {
   RecordActivities,
   RetentionActivities,
   RunnerActivities,
+  RunnerRetentionActivities,
   StorageActivities,
   SuperviseActivities,
   WebhookActivities,
@@ -96,6 +97,16 @@ export const retention = proxyActivities<RetentionActivities>({
   scheduleToCloseTimeout: '1 hour',
   heartbeatTimeout: '30 seconds',
   retry: { initialInterval: '2 seconds', maximumInterval: '30 seconds', maximumAttempts: 6 },
+  cancellationType,
+});
+
+/** Jobs of runners that nobody needs: what does not go in a few minutes, because its node is away for one, is a line of the report. */
+export const runnerRemovals = proxyActivities<RunnerRetentionActivities>({
+  taskQueue: storageTaskQueue,
+  startToCloseTimeout: '4 minutes',
+  scheduleToCloseTimeout: '5 minutes',
+  heartbeatTimeout: '30 seconds',
+  retry: { initialInterval: '2 seconds', maximumInterval: '30 seconds', maximumAttempts: 3 },
   cancellationType,
 });
 

@@ -20,6 +20,7 @@ export const workflowTypes = {
   sessionStorage: 'sessionStorageWorkflow',
   storageGc: 'storageGcWorkflow',
   eventRetention: 'eventRetentionWorkflow',
+  runnerRetention: 'runnerRetentionWorkflow',
   webhookDelivery: 'webhookDeliveryWorkflow',
 } as const;
 
@@ -185,6 +186,22 @@ export interface EventRetentionReport {
   readonly withoutPartition: { readonly deleted: number; readonly kept: number };
   /** What could not be done; the next cycle tries it again. */
   readonly failed: readonly { readonly step: string; readonly reason: string }[];
+}
+
+/** A Job was made: another cycle of retention is due. */
+export const retainRunnersSignal = defineSignal<[]>('retainRunners');
+
+/** Report of a cycle over the Jobs of runners. */
+export interface RunnerRetentionReport {
+  /** False: this installation keeps them, or has none. */
+  readonly isEnabled: boolean;
+  /** Jobs that count. */
+  readonly examined: number;
+  readonly kept: { readonly active: number; readonly unknown: number; readonly withinLimits: number };
+  readonly deleted: readonly string[];
+  /** What could not be done; the next cycle tries it again. */
+  readonly failed: readonly { readonly jobName: string; readonly reason: string }[];
+  readonly hasMore: boolean;
 }
 
 // Typed search attributes: what `temporal workflow list --query` and the UI find workflows by (architecture.md 4.2).

@@ -23,6 +23,7 @@ export function runRoutes(deps: ApiDeps): Route[] {
         traceparent: trace.traceparent,
         key: requestKey(request.idempotencyKey),
         maySeeAllTenants: tenantOf(caller) === undefined,
+        storage: deps.storage,
       });
       markReplayed(request, replayed);
       return run;

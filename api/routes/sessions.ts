@@ -28,6 +28,7 @@ export function sessionRoutes(deps: ApiDeps): Route[] {
       requireWorkspace(caller, body.workspace);
       const { ensured, replayed } = await ensureSession(pool, body, requestKey(request.idempotencyKey), {
         maySeeAllTenants: tenantOf(caller) === undefined,
+        storage: deps.storage,
       });
       markReplayed(request, replayed);
       return withStorage(deps, ensured);

@@ -1,8 +1,10 @@
 import { AgentRunError } from '../../contract/errors.js';
+import type { RefreshStorage } from '../../contract/storage.js';
 import { requireCurrent } from '../../store/runner-identity.js';
 import { getRun } from '../../store/runs.js';
 import { getStorageSummary, storageEvicted } from '../../store/session-storage.js';
 import { getSession } from '../../store/sessions.js';
+import { noteStorageTold, toldStorageSchema } from '../../store/told-storage.js';
 import type { Caller } from '../auth.js';
 import type { ApiDeps } from '../deps.js';
 import { storageInput } from '../ensure-storage.js';
@@ -31,7 +33,10 @@ export function storageRoutes(deps: ApiDeps): Route[] {
       if (stored.storageKind === 'evicted') throw storageEvicted(sessionId);
       requireSame('pvcName', body.pvcName, stored.pvcName);
       requireSame('namespace', body.namespace, stored.namespace);
-      await gateway.refreshStorage(storageInput(await getSession(pool, sessionId, tenantOf(caller))));
+      if (!(await noteTold(deps, caller, sessionId, body))) {
+        if (caller.kind === 'run') await requireCurrent(pool, caller.runner);
+        await gateway.refreshStorage(storageInput(await getSession(pool, sessionId, tenantOf(caller))));
+      }
       return {
         action: 'session-storage-refreshed',
         sessionId,
@@ -54,13 +59,38 @@ export function storageRoutes(deps: ApiDeps): Route[] {
 }
 
 /**
- * A run token is for the session of its run, while its attempt counts.
+ * What the runner of a session with a volume measured there is taken: it is our supervisor, and nobody else sees the files. What anybody else says is
+ * measured anew. True: it was recorded.
+ *
+ * @throws AgentRunError `schema-invalid`; `fenced` when the runner is not the session's last.
+ */
+async function noteTold(
+  deps: ApiDeps,
+  caller: Caller,
+  sessionId: string,
+  body: RefreshStorage,
+): Promise<boolean> {
+  if (caller.kind !== 'run' || body.storageSizeBytes == null) return false;
+  const told = toldStorageSchema.safeParse({
+    sizeBytes: body.storageSizeBytes,
+    filesCount: body.storageFilesCount,
+    sha256: body.storageSha256 ?? null,
+  });
+  if (!told.success)
+    throw new AgentRunError(
+      'schema-invalid',
+      'expected storageSizeBytes, storageFilesCount and storageSha256 as measured',
+    );
+  return noteStorageTold(deps.pool, caller.runner, sessionId, told.data);
+}
+
+/**
+ * A run token is for the session of its run.
  *
  * @throws AgentRunError `forbidden`, `fenced`.
  */
 async function requireOwnSession(deps: ApiDeps, caller: Caller, sessionId: string): Promise<void> {
   if (caller.kind !== 'run') return;
-  await requireCurrent(deps.pool, caller.runner);
   const run = await getRun(deps.pool, caller.runner.runId);
   if (run.sessionId !== sessionId)
     throw new AgentRunError('forbidden', 'the token is for a run of another session');

@@ -9,7 +9,6 @@ import type { RunResult } from '../../contract/runs.js';
 import { isTerminalState } from '../../contract/states.js';
 import { packageRoot } from '../../infra/config/package-root.js';
 import type { Output } from '../output.js';
-import type { StackFile } from '../stack/stack-file.js';
 import { WatchScreen } from '../watch-screen.js';
 import { watchSession } from '../watch-session.js';
 
@@ -18,9 +17,17 @@ const task =
 const steerText = 'One more thing: tell me which file you changed.';
 const demoLimitMs = 10 * 60_000;
 
+/** The folder with a small task to do. */
+export const sampleRepository = (): string =>
+  join(packageRoot(), 'tools', 'scripted-model', 'sample-repository');
+
 export interface DemoStage {
   readonly client: ApiClient;
-  readonly stack: StackFile;
+  /** The scripted stand-in answers, not a real model. */
+  readonly isScripted: boolean;
+  readonly temporalUiUrl: string;
+  /** The sample repository, as runners find it. */
+  readonly workspace: { readonly path: string } | { readonly repository: string };
   readonly output: Output;
   readonly signal: AbortSignal;
 }
@@ -29,7 +36,7 @@ export interface DemoStage {
 export async function playDemo(stage: DemoStage): Promise<boolean> {
   const { client } = stage;
   const print = (line: string) => stage.output.line(line);
-  const scripted = stage.stack.scriptedUrl !== null;
+  const scripted = stage.isScripted;
   print(
     scripted
       ? 'Model: the scripted stand-in (set OPENAI_API_KEY for a real one). Agent: a real Codex app-server.'
@@ -40,7 +47,7 @@ export async function playDemo(stage: DemoStage): Promise<boolean> {
     body: {
       tenantId: 'demo',
       projectId: 'demo',
-      workspace: { path: join(packageRoot(), 'tools', 'scripted-model', 'sample-repository') },
+      workspace: stage.workspace,
     },
   });
   const { sessionId } = created.session;
@@ -136,10 +143,10 @@ async function printOutcome(
   result: RunResult,
   steerSeen: boolean,
 ): Promise<void> {
-  const { stack } = stage;
+  const { temporalUiUrl } = stage;
   const print = (line: string) => stage.output.line(line);
   const workflowId = `turn/${runId}`;
-  const events = await historyLength(stack.temporalUiUrl, workflowId);
+  const events = await historyLength(temporalUiUrl, workflowId);
   print('');
   print(result.diff === null ? 'no diff' : result.diff.trimEnd());
   print('');
@@ -152,7 +159,7 @@ async function printOutcome(
     print(`tokens    ${totalTokens} (${inputTokens} in, ${outputTokens} out, ${requests} model requests)`);
   }
   print(`workflow  ${workflowId}, ${events ?? 'unknown number of'} history events`);
-  print(`          ${stack.temporalUiUrl}/namespaces/default/workflows/${encodeURIComponent(workflowId)}`);
+  print(`          ${temporalUiUrl}/namespaces/default/workflows/${encodeURIComponent(workflowId)}`);
 }
 
 const describedSchema = z.object({ workflowExecutionInfo: z.object({ historyLength: z.coerce.number() }) });

@@ -6,7 +6,7 @@ import { createOutput } from '../output.js';
 import { findRunningStack, type StackFile } from '../stack/stack-file.js';
 import { type Stack, startStack } from '../stack/start-stack.js';
 import { printAddresses } from '../up.js';
-import { playDemo } from './play-demo.js';
+import { playDemo, sampleRepository } from './play-demo.js';
 
 /**
  * `agentrun demo`: starts what is not running, lets a real Codex process do a queued task on a small sample repository, steers it in the middle, shows
@@ -35,7 +35,14 @@ export async function runDemo(options: { keep: boolean }): Promise<number> {
     printAddresses(stack, print);
     const token = readFileSync(stack.apiTokenFile, 'utf8').trim();
     const client = createApiClient({ baseUrl: stack.apiUrl, token: () => token });
-    const succeeded = await playDemo({ client, stack, output, signal: stop.signal });
+    const succeeded = await playDemo({
+      client,
+      isScripted: stack.scriptedUrl !== null,
+      temporalUiUrl: stack.temporalUiUrl,
+      workspace: { path: sampleRepository() },
+      output,
+      signal: stop.signal,
+    });
     if (options.keep && owned !== undefined && !stop.signal.aborted) {
       print('\nThe stack stays up (--keep). Ctrl-C stops it.');
       await untilAborted(stop.signal);

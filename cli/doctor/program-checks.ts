@@ -11,8 +11,8 @@ import { chooseProvider } from '../stack/provider-choice.js';
 import { localStackState } from '../stack/stack-file.js';
 import { stackPaths } from '../stack/stack-paths.js';
 
-/** Checks are bounded by 3 s and run side by side; the rest is for the start of a program. */
-const programLimitMs = 15_000;
+/** Checks are bounded by 12 s and wait for at most two others, mostly of 3 s; the rest is for the start of a program. */
+const programLimitMs = 30_000;
 const longestOutput = 200_000;
 
 type Program = 'api' | 'worker';
@@ -47,6 +47,7 @@ export function programsToCheck(): ProgramsToCheck {
   const provider = chooseProvider(config.provider);
   const addresses: StackAddresses = {
     apiUrl: stack.apiUrl,
+    apiHost: new URL(stack.apiUrl).hostname,
     apiPort: stack.ports.api,
     temporalAddress: stack.temporalAddress,
     providerBaseUrl:

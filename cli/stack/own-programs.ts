@@ -12,6 +12,7 @@ import type { ChildSpec } from './supervised-child.js';
 /** What our own programs must know about the running parts. */
 export interface StackAddresses {
   readonly apiUrl: string;
+  readonly apiHost: string;
   readonly apiPort: number;
   readonly temporalAddress: string;
   /** Base URL of the model provider, or of the scripted model server. */
@@ -26,10 +27,14 @@ export function migrationsCommand(paths: StackPaths): Command {
 }
 
 /** The scripted model server. Always on the same port, since living runners know its URL. */
-export function scriptedModelChild(paths: StackPaths, port: number): ChildSpec {
+export function scriptedModelChild(
+  paths: StackPaths,
+  server: { readonly host: string; readonly port: number },
+): ChildSpec {
+  const { host, port } = server;
   return {
     ...ownChild(paths, 'scripted-model'),
-    command: ownProgram('tools/scripted-model/main.js', ['--port', String(port)], {}),
+    command: ownProgram('tools/scripted-model/main.js', ['--host', host, '--port', String(port)], {}),
     stopGraceMs: 1_500,
   };
 }
@@ -39,7 +44,7 @@ export function apiChild(paths: StackPaths, addresses: StackAddresses, passedOn:
   const env = {
     ...passedOn,
     ...sharedSettings(paths, addresses),
-    AGENTRUN_API_HOST: '127.0.0.1',
+    AGENTRUN_API_HOST: addresses.apiHost,
     AGENTRUN_API_PORT: String(addresses.apiPort),
     AGENTRUN_API_TOKEN_FILE: paths.apiTokenFile,
   };

@@ -5,6 +5,9 @@ import { createServer } from 'node:net';
 /** How many neighbours of a default port are tried before the kernel is asked for any. */
 const neighbours = 20;
 
+/** Where a local stack listens unless somebody asks for another address. */
+export const loopback = '127.0.0.1';
+
 /** Asks the kernel for a free port. */
 export const anyPort = 0;
 
@@ -35,7 +38,7 @@ export async function choosePort(
     const port = await probe(candidate);
     if (port !== undefined) return port;
   }
-  throw new Error(`no free port on 127.0.0.1 (tried ${candidates.join(', ')})`);
+  throw new Error(`no free port (tried ${candidates.join(', ')})`);
 }
 
 const quietOrBindable = (port: number) => (port === anyPort ? quietPort() : bindablePort(port));
@@ -68,12 +71,12 @@ function outgoingFrom(): number {
   }
 }
 
-/** Binds the port on loopback for a moment. Answers the port (the kernel's choice for 0), undefined when taken. */
-export async function bindablePort(port: number): Promise<number | undefined> {
+/** Binds the port of an address for a moment. Answers the port (the kernel's choice for 0), undefined when taken. */
+export async function bindablePort(port: number, host: string = loopback): Promise<number | undefined> {
   return await new Promise((resolve) => {
     const server = createServer();
     server.once('error', () => resolve(undefined));
-    server.listen({ port, host: '127.0.0.1' }, () => {
+    server.listen({ port, host }, () => {
       const address = server.address();
       const bound = typeof address === 'object' && address !== null ? address.port : undefined;
       server.close(() => resolve(bound));

@@ -16,6 +16,7 @@ import { childEnvironment } from '../../infra/config/child-environment.js';
 import { postgresNotice } from './child-output.js';
 import { newPassword, storedDatabasePassword, writeSecretFile } from './local-secrets.js';
 import { runToEnd } from './one-shot.js';
+import { loopback } from './ports.js';
 import { findPostgresPlace, type PostgresPlace } from './postgres-place.js';
 import { postgresUser, type ServerUser } from './postgres-user.js';
 import { readPostmasterFile, releaseDataFolder } from './postmaster-file.js';
@@ -28,7 +29,6 @@ const database = 'agentrun';
 /** fsync stays on: a turn that was acknowledged must survive a power cut here too. Statements are kept out of the log,
  * because they can hold what people wrote. */
 const settings = [
-  'listen_addresses=127.0.0.1',
   'unix_socket_directories=',
   'max_connections=200',
   'shared_buffers=128MB',
@@ -71,23 +71,30 @@ export async function preparePostgres(
 }
 
 /** Writes the database URL, which is the secret that the API and the worker are given as a file. */
-export function writeDatabaseUrl(paths: StackPaths, password: string, port: number): void {
-  writeSecretFile(paths.databaseUrlFile, `postgres://${role}:${password}@127.0.0.1:${port}/${database}`);
+export function writeDatabaseUrl(
+  paths: StackPaths,
+  password: string,
+  server: { readonly host: string; readonly port: number },
+): void {
+  const address = `${server.host}:${server.port}`;
+  writeSecretFile(paths.databaseUrlFile, `postgres://${role}:${password}@${address}/${database}`);
 }
 
 /** The server as a child of `up`. */
 export function postgresChild(
   paths: StackPaths,
   prepared: PreparedPostgres,
-  port: number,
+  server: { readonly host: string; readonly port: number },
   log: (line: string) => void,
 ): ChildSpec {
   const { place, user } = prepared;
+  const { host, port } = server;
+  const served = [...settings, `listen_addresses=${host}`, ...clientsOf(place, host)];
   return {
     name: 'postgres',
     command: {
       file: join(place.binDir, 'postgres'),
-      args: ['-D', place.dataDir, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
+      args: ['-D', place.dataDir, '-p', String(port), ...served.flatMap((setting) => ['-c', setting])],
       env: childEnvironment({ LC_ALL: 'C' }),
       cwd: dirname(place.dataDir),
       user,
@@ -106,6 +113,14 @@ export function postgresChild(
     notice: postgresNotice,
     beforeStart: async () => await releaseDataFolder(place.dataDir, log),
   };
+}
+
+/** On loopback initdb's rules hold. At another address whoever reaches it may come, with the password: the pods of a local cluster. */
+function clientsOf({ dataDir }: PostgresPlace, host: string): string[] {
+  if (host === loopback) return [];
+  const file = join(dataDir, 'agentrun_hba.conf');
+  writeFileSync(file, 'host all all all scram-sha-256\n', { mode: 0o644 });
+  return [`hba_file=${file}`];
 }
 
 async function createDataFolder(

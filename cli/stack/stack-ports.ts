@@ -1,7 +1,7 @@
 import { anyPort, bindablePort, choosePort, portCandidates, quietPort } from './ports.js';
 import type { StackFile } from './stack-file.js';
 
-/** A port of 127.0.0.1 for each server. */
+/** A port for each server. */
 export interface StackPorts {
   readonly api: number;
   readonly temporal: number;
@@ -25,12 +25,15 @@ const usualPorts = {
  */
 export async function chooseStackPorts(options: {
   readonly kind: 'usual' | 'any';
+  /** The address whose ports these are. */
+  readonly host: string;
   readonly apiPort: number | undefined;
   readonly recorded: StackFile['ports'] | undefined;
   readonly log: (line: string) => void;
 }): Promise<StackPorts> {
   const chosen = new Set<number>();
-  const free = async (port: number) => (chosen.has(port) ? undefined : await bindablePort(port));
+  const free = async (port: number) =>
+    chosen.has(port) ? undefined : await bindablePort(port, options.host);
   const probe = (port: number) => (port === anyPort ? quietPort(free) : free(port));
   const choose = async (name: keyof StackPorts, configured?: number) => {
     const recorded = options.recorded?.[name];

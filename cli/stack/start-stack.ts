@@ -11,8 +11,10 @@ import {
   scriptedModelChild,
   workerChild,
 } from './own-programs.js';
+import { loopback } from './ports.js';
 import { postgresChild, preparePostgres, writeDatabaseUrl } from './postgres.js';
 import { chooseProvider } from './provider-choice.js';
+import { type Relay, startRelay } from './relay.js';
 import { readStackFile, type StackFile, writeStackFile } from './stack-file.js';
 import { acquireLock, stackLockFile } from './stack-lock.js';
 import { childLogFile, createStackFolders, type StackPaths, stackPaths } from './stack-paths.js';
@@ -36,6 +38,8 @@ export interface StartStackOptions {
   readonly parts?: readonly StackPart[];
   /** `usual` (default): the previous start's or the well-known ports, if free. `any`: free ports, for tests. */
   readonly ports?: 'usual' | 'any';
+  /** The address that everything listens at. Default: loopback; that of a local cluster's network lets its pods reach the stack. */
+  readonly host?: string;
   readonly log: Log;
   /** Ends the start; whatever runs by then is stopped. */
   readonly signal?: AbortSignal;
@@ -77,10 +81,14 @@ export async function startStack(options: StartStackOptions): Promise<Stack> {
   createStackFolders(paths);
   const lock = acquireLock(stackLockFile(paths));
   if (lock.kind === 'held') throw new StackAlreadyRunningError(paths.dataDir, lock.owner.pid);
-  const processes = new StackProcesses(paths.runnersDir, options.log, lock.release);
+  const relays: Relay[] = [];
+  const processes = new StackProcesses(paths.runnersDir, options.log, () => {
+    for (const relay of relays) relay.close();
+    lock.release();
+  });
   options.onKillSwitch?.(() => processes.kill());
   try {
-    const file = await startParts(options, config, paths, processes);
+    const file = await startParts(options, config, paths, processes, relays);
     processes.takeOverRunners();
     return { ...file, paths, stop: async () => await processes.stop(), kill: () => processes.kill() };
   } catch (error) {
@@ -94,13 +102,15 @@ async function startParts(
   config: StackConfig,
   paths: StackPaths,
   processes: StackProcesses,
+  relays: Relay[],
 ): Promise<StackFile> {
-  const { log, signal, parts = allParts } = options;
+  const { log, signal, host = loopback, parts = allParts } = options;
   await stopLeftovers(paths, log);
   reportLivingRunners(paths, log);
   createLocalSecrets(paths);
   const ports = await chooseStackPorts({
     kind: options.ports ?? 'usual',
+    host,
     apiPort: config.apiPort,
     recorded: readStackFile(paths.dataDir)?.ports,
     log,
@@ -110,28 +120,30 @@ async function startParts(
     preparePostgres(paths, log, signal),
     findTemporalBinary({ ...config, cliPath: config.temporalCliPath, logFile: buildLog(paths), log, signal }),
   ]);
-  writeDatabaseUrl(paths, prepared.password, ports.postgres);
+  writeDatabaseUrl(paths, prepared.password, { host, port: ports.postgres });
   const provider = chooseProvider(config.provider);
   writeProviderKey(paths, provider.key);
   const scripted = provider.kind === 'scripted' && parts.includes('scripted-model');
-  const scriptedUrl = scripted ? `http://127.0.0.1:${ports.scriptedModel}` : null;
+  const scriptedUrl = scripted ? `http://${host}:${ports.scriptedModel}` : null;
 
   await processes.startTogether(
     [
-      postgresChild(paths, prepared, ports.postgres, log),
+      postgresChild(paths, prepared, { host, port: ports.postgres }, log),
       temporalChild(paths, { binary, port: ports.temporal, uiPort: ports.temporalUi }),
-      ...(scripted ? [scriptedModelChild(paths, ports.scriptedModel)] : []),
+      ...(scripted ? [scriptedModelChild(paths, { host, port: ports.scriptedModel })] : []),
     ],
     signal,
   );
+  if (host !== loopback) relays.push(await startRelay(ports.temporal, host, loopback));
   if (parts.includes('migrations')) await migrate(paths, log, signal);
 
   const addresses: StackAddresses = {
-    apiUrl: `http://127.0.0.1:${ports.api}`,
+    apiUrl: `http://${host}:${ports.api}`,
+    apiHost: host,
     apiPort: ports.api,
-    temporalAddress: `127.0.0.1:${ports.temporal}`,
+    temporalAddress: `${host}:${ports.temporal}`,
     providerBaseUrl:
-      provider.kind === 'provider' ? provider.baseUrl : `http://127.0.0.1:${ports.scriptedModel}/v1`,
+      provider.kind === 'provider' ? provider.baseUrl : `http://${host}:${ports.scriptedModel}/v1`,
   };
   await processes.startTogether(
     [
@@ -154,7 +166,7 @@ function describeStack(
   return {
     apiUrl: addresses.apiUrl,
     temporalAddress: addresses.temporalAddress,
-    temporalUiUrl: `http://127.0.0.1:${ports.temporalUi}`,
+    temporalUiUrl: `http://${loopback}:${ports.temporalUi}`,
     databaseUrlFile: paths.databaseUrlFile,
     apiTokenFile: paths.apiTokenFile,
     scriptedUrl,

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { childEnvironment } from '../../infra/config/child-environment.js';
 import { temporalNotice } from './child-output.js';
+import { loopback } from './ports.js';
 import { childLogFile, childPidFile, type StackPaths } from './stack-paths.js';
 import type { ChildSpec } from './supervised-child.js';
 
@@ -33,7 +34,7 @@ const isolated = ['--disable-config-env', '--disable-config-file', '--color', 'n
 /** Arguments of the dev server. */
 export function temporalArguments(server: { database: string; port: number; uiPort: number }): string[] {
   const options = {
-    '--ip': '127.0.0.1',
+    '--ip': loopback,
     '--port': String(server.port),
     '--ui-port': String(server.uiPort),
     '--db-filename': server.database,
@@ -50,7 +51,7 @@ export function temporalArguments(server: { database: string; port: number; uiPo
   ];
 }
 
-/** The dev server as a child of `up`. */
+/** The dev server as a child of `up`. It listens on loopback, always: its parts find each other nowhere else (measured with 1.5.1). */
 export function temporalChild(
   paths: StackPaths,
   server: { binary: string; port: number; uiPort: number },
@@ -66,7 +67,7 @@ export function temporalChild(
     },
     pidFile: childPidFile(paths, 'temporal'),
     logFile: childLogFile(paths, 'temporal'),
-    ready: async () => await hasDefaultNamespace(binary, `127.0.0.1:${port}`),
+    ready: async () => await hasDefaultNamespace(binary, `${loopback}:${port}`),
     readyTimeoutMs: 60_000,
     stopSignal: 'SIGTERM',
     // A clean stop takes up to 1.5 s.

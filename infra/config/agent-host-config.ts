@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { type Environment, parseEnvironment } from './read-env.js';
+import { durationMsSetting } from './setting-types.js';
 
 /** The variables of an agent-host. */
 export const agentHostSettings = z.object({
@@ -8,6 +9,9 @@ export const agentHostSettings = z.object({
     .string()
     .optional()
     .describe('Where it writes its own pid and those of its children.'),
+  AGENTRUN_AGENT_HOST_CONNECT_TIMEOUT_MS: durationMsSetting
+    .default(120_000)
+    .describe('How long it waits for its supervisor, whose container starts after it.'),
   PATH: z.string().default('/usr/local/bin:/usr/bin:/bin').describe('Handed on to the agent.'),
   HOME: z.string().optional().describe('Handed on to the agent.'),
   LANG: z.string().optional().describe('Handed on to the agent.'),
@@ -20,6 +24,7 @@ export interface AgentHostConfig {
   readonly socketPath: string;
   /** Where it writes its own pid and those of its children; absent: nowhere. */
   readonly pidFile: string | undefined;
+  readonly connectTimeoutMs: number;
   /** What every child gets beside the variables that the supervisor names for it. */
   readonly childBase: Readonly<Record<string, string>>;
 }
@@ -38,6 +43,7 @@ export function readAgentHostConfig(env: Environment = process.env): AgentHostCo
   return {
     socketPath: read.AGENTRUN_AGENT_HOST_SOCKET,
     pidFile: read.AGENTRUN_AGENT_HOST_PID_FILE,
+    connectTimeoutMs: read.AGENTRUN_AGENT_HOST_CONNECT_TIMEOUT_MS,
     childBase,
   };
 }

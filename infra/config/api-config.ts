@@ -7,6 +7,7 @@ import {
   type ResolvedBase,
 } from './base-urls.js';
 import { originsSetting } from './cors-setting.js';
+import { clusterVariables, type StoragePlace, storagePlace } from './kubernetes-settings.js';
 import { type MetricsAddress, metricsAddress, metricsVariables } from './metrics-settings.js';
 import { isLoopbackName, isTrustworthyUrl, type OidcSettings } from './oidc-settings.js';
 import { ConfigurationError, type Environment, parseEnvironment } from './read-env.js';
@@ -114,6 +115,7 @@ export const apiSettings = z.object({
     .describe(runnerKeysMeaning),
   ...webhookVariables,
   ...managerUrlVariables,
+  ...clusterVariables,
   AGENTRUN_PATH_PREFIX: pathPrefixSetting
     .optional()
     .describe(
@@ -157,6 +159,7 @@ export interface ApiConfig {
   /** Without a trailing slash; empty when the API is served at the root. */
   readonly pathPrefix: string;
   readonly sourceCommit: string;
+  readonly storage: StoragePlace;
   readonly logLevel: string;
   readonly otlpEndpoint: string | undefined;
   readonly metrics: MetricsAddress;
@@ -199,6 +202,7 @@ export function readApiConfig(env: Environment = process.env): ApiConfig {
     internalBase: managerBase(read),
     pathPrefix: pathPrefix(read.AGENTRUN_PATH_PREFIX, read.AGENTRUN_MGR_URL),
     sourceCommit: read.AGENTRUN_SOURCE_COMMIT,
+    storage: storagePlace(read),
     logLevel: read.AGENTRUN_LOG_LEVEL,
     otlpEndpoint: read.OTEL_EXPORTER_OTLP_ENDPOINT,
     metrics: metricsAddress(read),

@@ -15,7 +15,7 @@ export function secretSetting(setting: {
 }): string | undefined {
   if (setting.value !== undefined) return setting.value;
   if (setting.file === undefined) return undefined;
-  return readSecretFile(`${setting.variable}_FILE`, setting.file);
+  return secretFile(`${setting.variable}_FILE`, setting.file);
 }
 
 /** As {@link secretSetting}, for a value without which the process cannot start. */
@@ -27,7 +27,12 @@ export function requiredSecretSetting(setting: Parameters<typeof secretSetting>[
   ]);
 }
 
-function readSecretFile(variable: string, path: string): string {
+/**
+ * The trimmed content of the file that `variable` names.
+ *
+ * @throws ConfigurationError when it cannot be read or is empty; its content is never in the message.
+ */
+export function secretFile(variable: string, path: string): string {
   let content: string;
   try {
     content = readFileSync(path, 'utf8').trim();

@@ -62,5 +62,6 @@ function isHttpUrl(text: string): boolean {
 }
 
 /** Who starts runners: the worker as local processes, or nobody here (decisions.md, Auth: launcher `external`). */
-export const launcherSetting = z.enum(['process', 'external'], { error: 'expected process or external' });
-export type LauncherSetting = z.infer<typeof launcherSetting>;
+export const localLauncherSetting = z.enum(['process', 'external'], {
+  error: 'expected process or external',
+});

@@ -3,6 +3,7 @@ import { agentHostSettings } from './agent-host-config.js';
 import { apiSettings } from './api-config.js';
 import { cliSettings } from './cli-config.js';
 import { migrateSettings } from './migrate-config.js';
+import { prepareSettings } from './prepare-config.js';
 import type { Environment } from './read-env.js';
 import { stackSettings } from './stack-config.js';
 import { supervisorSettings } from './supervisor-config.js';
@@ -17,6 +18,7 @@ export const programSettings = {
   migrate: { title: 'Migrator', schema: migrateSettings },
   supervisor: { title: 'Supervisor of a runner', schema: supervisorSettings },
   agentHost: { title: 'Agent-host of a runner', schema: agentHostSettings },
+  prepare: { title: "Prepare of a runner's pod", schema: prepareSettings },
 } as const satisfies Record<string, { readonly title: string; readonly schema: z.ZodObject }>;
 
 /** Every variable that one of our programs reads. */

@@ -15,6 +15,7 @@ const standIns: Readonly<Record<string, Environment>> = {
   AGENTRUN_PROVIDER_BASE_URL: { AGENTRUN_LAUNCHER: 'external' },
   AGENTRUN_PROVIDER_KEY_FILE: { AGENTRUN_LAUNCHER: 'external' },
   AGENTRUN_MODEL: { AGENTRUN_LAUNCHER: 'external' },
+  AGENTRUN_RUNNER_IMAGE: { AGENTRUN_LAUNCHER: 'external' },
 };
 /** Settings that are read in stages: wrong ones of the later show when those of the former are right. */
 const mostStages = 5;

@@ -7,7 +7,7 @@ import {
   dataDirMeaning,
   durationMsSetting,
   httpUrlSetting,
-  launcherSetting,
+  localLauncherSetting,
   logLevelSetting,
   portSetting,
   providerMeanings,
@@ -24,6 +24,10 @@ export const stackSettings = z.object({
     .string()
     .optional()
     .describe('The `temporal` program. Not set: PATH, cache, download, build.'),
+  AGENTRUN_CLUSTER_FOLDER: z
+    .string()
+    .default('.cluster')
+    .describe('Folder of the test cluster (`npm run cluster:up`) that `agentrun demo --kubernetes` uses.'),
   PATH: z.string().default('').describe('Where programs are looked for.'),
   XDG_CACHE_HOME: z.string().optional().describe('Folder of caches. Not set: `~/.cache`.'),
 
@@ -40,7 +44,7 @@ export const stackSettings = z.object({
 
   // Handed on to the API and the worker, which own their meaning; checked here so that `up` itself can refuse.
   AGENTRUN_RUNNER_IDLE_TIMEOUT_MS: durationMsSetting.optional().describe('For the worker.'),
-  AGENTRUN_LAUNCHER: launcherSetting
+  AGENTRUN_LAUNCHER: localLauncherSetting
     .optional()
     .describe('Who starts runners: process (the worker) or external (somebody else). Not set: process.'),
   AGENTRUN_BOOT_REPO_URL: z.string().optional().describe('For the worker.'),
@@ -75,6 +79,8 @@ export interface StackConfig {
   readonly cacheDir: string;
   readonly apiPort: number | undefined;
   readonly temporalCliPath: string | undefined;
+  /** Absolute path of the test cluster's folder. */
+  readonly clusterFolder: string;
   /** Folders in which programs are looked for, as in PATH. */
   readonly searchPath: readonly string[];
   readonly provider: ProviderSettings;
@@ -94,6 +100,7 @@ export function readStackConfig(env: Environment = process.env): StackConfig {
     cacheDir: join(read.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'agentrun'),
     apiPort: read.AGENTRUN_API_PORT,
     temporalCliPath: read.TEMPORAL_CLI_PATH,
+    clusterFolder: resolve(read.AGENTRUN_CLUSTER_FOLDER),
     searchPath: read.PATH.split(':').filter((folder) => folder !== ''),
     provider: {
       key: secretSetting({

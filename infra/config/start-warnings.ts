@@ -6,8 +6,6 @@ import { knownVariables } from './settings-index.js';
 const retiredVariables: Readonly<Record<string, string>> = {
   AGENTRUN_ARTIFACT_CATALOG_FILE: 'is not taken over from the old manager and has no effect',
   unideskSshEndpointEnv: 'is not taken over from the old manager and has no effect',
-  AGENTRUN_LANE: 'has no effect yet: it comes with Kubernetes Jobs',
-  AGENTRUN_ENV_IDENTITY: 'has no effect yet: it comes with Kubernetes Jobs',
   AGENTRUN_AIPOD_SPEC_DIR: 'has no effect yet: it comes with aipod specs',
 };
 /** Variables for our own tests: whoever starts a program with one of them knows what it does. */

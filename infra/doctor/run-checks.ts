@@ -4,8 +4,8 @@ import { type StartWarning, startWarnings } from '../config/start-warnings.js';
 import { describeError } from '../telemetry/logger.js';
 import type { Redactor } from '../telemetry/redaction.js';
 
-/** No check takes longer; they run side by side. */
-const checkLimitMs = 3_000;
+/** No check takes longer that does not say so; they run side by side. */
+const usualLimitMs = 3_000;
 
 /**
  * Runs checks side by side, each bounded, in their order. A check that throws or does not end has failed; one that needs another waits for it, and is
@@ -105,12 +105,13 @@ const fine = (program: CheckResult['program'], name: string) => ({
 async function bounded(check: Check): Promise<CheckFinding> {
   const limit = new AbortController();
   const failed = (message: string): CheckFinding => ({ ok: false, message, cure: check.cure });
+  const limitMs = check.limitMs ?? usualLimitMs;
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<CheckFinding>((resolve) => {
     timer = setTimeout(() => {
       limit.abort();
-      resolve(failed(`no answer within ${checkLimitMs} ms`));
-    }, checkLimitMs);
+      resolve(failed(`no answer within ${limitMs} ms`));
+    }, limitMs);
   });
   const looked = Promise.resolve()
     .then(() => check.look(limit.signal))

@@ -1,5 +1,5 @@
+import { PrerequisiteError } from '../workspace/prepare-workspace.js';
 import type { Launcher, RunnerLaunch } from './launcher.js';
-import { PrerequisiteError } from './prepare-workspace.js';
 import { RunnerProcesses } from './runner-processes.js';
 
 /**

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../contract/json.js';
 import type { Workspace } from '../../contract/runs.js';
 import type { ProcessFate } from '../../domain/supervision.js';
 
@@ -9,12 +10,26 @@ export interface RunnerLaunch {
   readonly runId: string;
   readonly epoch: number;
   readonly sessionId: string;
+  readonly tenantId: string;
   readonly backendProfile: string;
   readonly workspace: Workspace | null;
+  /** The session's volume claim, which is there; of no use to a launcher of processes. */
+  readonly volumeName: string | null;
   readonly leaseMs: number;
   readonly launchToken: string;
   /** W3C trace context of the run. */
   readonly traceparent: string | null;
+}
+
+/** What the runner is to run in refuses it, however often it is asked. `failureKind` says whether another attempt may be let in. */
+export class LaunchRefusedError extends Error {
+  override readonly name = 'LaunchRefusedError';
+  readonly failureKind: 'invalid-pod' | 'unschedulable' | 'prerequisite-failed';
+
+  constructor(failureKind: LaunchRefusedError['failureKind'], message: string) {
+    super(message);
+    this.failureKind = failureKind;
+  }
 }
 
 /** The one thing in which local mode and a cluster differ for a turn (architecture.md 7a). */
@@ -24,6 +39,10 @@ export interface Launcher {
   launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void>;
   /** Asks the runner to end, ends it after `graceMs`, and answers when it is proven gone. */
   stop(jobName: string, graceMs: number): Promise<void>;
+  /** Clears away what is left of a runner that was seen gone, at once or in time, where nobody waits for it. */
+  retire(jobName: string): Promise<void>;
+  /** What can still be seen of a runner, for whoever looks for a cause when it is deleted; bounded, without secrets. Undefined: nothing. */
+  diagnostics(jobName: string): Promise<JsonObject | undefined>;
   /** Whether the runner's own process or pod is there, and if not, why; `unknown` when it was not launched (yet). */
   fate(jobName: string): Promise<ProcessFate>;
   /** Calls `onChange` soon after the fate of the runner may have changed, until the returned function is called. It must not throw. */

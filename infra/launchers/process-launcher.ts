@@ -8,9 +8,9 @@ import { childEnvironment } from '../config/child-environment.js';
 import { packageRoot } from '../config/package-root.js';
 import { readPidFile, writePidFile } from '../processes/pid-file.js';
 import { type ProcessIdentity, readProcessIdentity } from '../processes/process-identity.js';
+import { prepareWorkspace } from '../workspace/prepare-workspace.js';
 import type { Launcher, RunnerLaunch } from './launcher.js';
 import { runnerFolders, sessionFolders } from './local-folders.js';
-import { prepareWorkspace } from './prepare-workspace.js';
 import { RunnerProcesses } from './runner-processes.js';
 
 export interface ProcessLauncherSettings {
@@ -61,7 +61,8 @@ export class ProcessLauncher extends RunnerProcesses implements Launcher {
     for (const folder of [session.agentHome, session.supervisor])
       await mkdir(folder, { recursive: true, mode: 0o700 });
     const { bootRepositoryUrl: defaultRepository } = this.#settings;
-    await prepareWorkspace(session.workspace, launch.workspace, { dataDir, defaultRepository }, signal);
+    const place = { kind: 'machine', dataDir } as const;
+    await prepareWorkspace(session.workspace, launch.workspace, { place, defaultRepository }, signal);
     const socket = agentHostSocket(dataDir, launch.jobName);
     const spec: LaunchSpec = {
       jobId: launch.jobId,
@@ -81,6 +82,7 @@ export class ProcessLauncher extends RunnerProcesses implements Launcher {
       leaseMs: launch.leaseMs,
       traceparent: launch.traceparent,
       telemetry: { otlpEndpoint: this.#settings.otlpEndpoint },
+      measuredDirectory: null,
     };
     await writeFile(folders.launchFile, JSON.stringify(spec), { mode: 0o600 });
     await rm(socket, { force: true });

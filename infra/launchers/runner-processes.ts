@@ -11,6 +11,8 @@ import {
 import { runnerFolders } from './local-folders.js';
 import { ProcessWatch } from './process-watch.js';
 
+const retireGraceMs = 1_000;
+
 /**
  * The processes of runners that were started on this machine, by this worker or a former one: seen and ended, not started. A runner of which there is no
  * trace here was not launched here.
@@ -32,6 +34,16 @@ export class RunnerProcesses {
     await end(launched?.agentHost ?? host, graceMs, jobName);
     // Orphans of an agent-host that was killed: it leads the list of its children in its pid file.
     for (const child of host?.children ?? []) await end(child, 0, jobName);
+  }
+
+  /** See Launcher. Its agent-host may have outlived it, and has nothing left to do. */
+  retire(jobName: string): Promise<void> {
+    return this.stop(jobName, retireGraceMs);
+  }
+
+  /** See Launcher. Logs and pid files stay where they are. */
+  diagnostics(): Promise<undefined> {
+    return Promise.resolve(undefined);
   }
 
   /** See Launcher. */

@@ -7,7 +7,13 @@ import { OpenFolder } from '../spill/open-folder.js';
 import { spilledBatches, spillsIn } from '../spill/spill-files.js';
 import { measureDirectory } from './measure-directory.js';
 import { removeTree } from './remove-tree.js';
-import type { SessionStorage, SpilledEvents, SpillingAttempt, StorageFacts } from './session-storage.js';
+import type {
+  MadePhase,
+  SessionStorage,
+  SpilledEvents,
+  SpillingAttempt,
+  StorageFacts,
+} from './session-storage.js';
 
 /** A look must be over before the request that asked for it gives up. */
 const defaultLimits = { mostFiles: 200_000, longestMs: 2_000 };
@@ -28,12 +34,13 @@ export class DirectoryStorage implements SessionStorage {
     this.#limits = limits;
   }
 
-  async ensure(sessionId: string): Promise<void> {
+  async ensure(sessionId: string): Promise<MadePhase> {
     const { root, agentHome, supervisor } = sessionFolders(this.#dataDir, checked(sessionId));
     await mkdir(dirname(root), { recursive: true, mode: 0o700 });
     await this.#requireOwn(root);
     // The workspace itself is filled by the first turn, which leaves one with content alone.
     for (const folder of [agentHome, supervisor]) await mkdir(folder, { recursive: true, mode: 0o700 });
+    return 'Bound';
   }
 
   async measure(sessionId: string): Promise<StorageFacts> {
@@ -47,6 +54,7 @@ export class DirectoryStorage implements SessionStorage {
     return this.#requireOwn(sessionFolders(this.#dataDir, checked(sessionId)).root);
   }
 
+  /** Whose the files are cannot be told, so nothing with content is touched. */
   async removeEmpty(sessionId: string): Promise<boolean> {
     const { root, agentHome, supervisor } = sessionFolders(this.#dataDir, checked(sessionId));
     if (!(await this.#requireOwn(root))) return true;

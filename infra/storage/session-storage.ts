@@ -1,7 +1,7 @@
 import type { IngestLine } from '../../contract/ingest.js';
 import type { SpillReading } from '../spill/spill-files.js';
 
-/** What a look at a session's storage found. */
+/** What a look at a session's files found. */
 export interface StorageFacts {
   /** `Bound`: it is there; `Lost`: it is not. The words of Kubernetes for a volume claim. */
   readonly phase: 'Bound' | 'Lost';
@@ -13,6 +13,17 @@ export interface StorageFacts {
   /** False: a limit was reached before every file was counted; size and count are lower bounds. */
   readonly isComplete: boolean;
 }
+
+/**
+ * What a look at a session's volume from outside found: nobody but its runner sees the files. `Provisioning`: the claim is there and gets its disk with the
+ * first runner; `Terminating`: somebody has deleted it.
+ */
+export interface VolumeLook {
+  readonly phase: 'Provisioning' | 'Bound' | 'Lost' | 'Terminating';
+}
+
+/** How far storage is that is there. */
+export type MadePhase = 'Provisioning' | 'Bound';
 
 /** An attempt of a run of the session. */
 export interface SpillingAttempt {
@@ -28,23 +39,32 @@ export interface SpilledEvents {
   remove(): Promise<void>;
 }
 
-/** Where the files of sessions live: directories in local mode. Every method is idempotent. */
+/** The storage cannot be made, however often it is asked for: the message says why in the words of who refused it. */
+export class StorageRefusedError extends Error {
+  override readonly name = 'StorageRefusedError';
+}
+
+/**
+ * Where the files of sessions live: directories in local mode, volumes in a cluster. Every method is idempotent. `generation` (letters and digits) says
+ * which of the sessions that had the id is meant.
+ */
 export interface SessionStorage {
-  readonly backend: 'directory';
-  /** Makes the session's storage, empty. What is there stays. */
-  ensure(sessionId: string): Promise<void>;
-  /** Size, number and hash of the session's regular files. Follows no link; bounded in files and time. */
-  measure(sessionId: string): Promise<StorageFacts>;
+  readonly backend: 'directory' | 'pvc';
+  /** Makes the session's storage, empty. What is there stays. @throws StorageRefusedError. */
+  ensure(sessionId: string, generation: string): Promise<MadePhase>;
+  /** Size, number and hash of the session's regular files where they can be seen. Follows no link; bounded in files and time. */
+  measure(sessionId: string): Promise<StorageFacts | VolumeLook>;
   /** Whether there is any. @throws Error when that cannot be told. */
   exists(sessionId: string): Promise<boolean>;
-  /** Takes the session's storage aside, at once: what is made under the id afterwards is another. `generation` says whose it was (letters and digits). */
+  /** Takes the session's storage aside, at once: what is made under the id afterwards is another. */
   discard(sessionId: string, generation: string): Promise<void>;
   /** Deletes for good what {@link discard} took aside under this generation; `signal` breaks it off. */
   removeDiscarded(sessionId: string, generation: string, signal?: AbortSignal): Promise<void>;
-  /** Undoes {@link ensure} where nothing has been put there since; false when something is left. */
-  removeEmpty(sessionId: string): Promise<boolean>;
+  /** Undoes {@link ensure} for a session that is deleted; false when something is left that may be another's. */
+  removeEmpty(sessionId: string, generation: string): Promise<boolean>;
   /**
-   * Gives `use` what the runner of an attempt could not send, if it left something. Only of runners that are gone: nobody else of ours writes there then.
+   * Gives `use` what the runner of an attempt could not send, if it left something that can be reached. Only of runners that are gone: nobody else of ours
+   * writes there then.
    *
    * @throws Error when what is there is not to be read; what `use` throws.
    */

@@ -26,6 +26,7 @@ const filler = '\x02';
 const nothing = /(?!)/g;
 const inSequences = pattern(`${sequence}|${hidden}`, 'giu');
 const inAllSequences = pattern(`${sequence}|${shortSequence}|${hidden}`, 'giu');
+const hiddenOnly = pattern(hidden, 'giu');
 
 /** A text as its readers may see it, and where in the text itself each of its UTF-16 units stands. */
 export interface Reading {
@@ -42,7 +43,7 @@ export const isInvisible = (character: string): boolean => anyInvisible.test(cha
 
 /**
  * The text as it is; with something that is no letter in the place of what shows nothing; and without it, of a sequence that is none for every terminal
- * once with its letter too. All of them without U+0000 and U+0001.
+ * once with its letter too, and once with all but its beginning. All of them without U+0000 and U+0001.
  */
 export function readingsOf(text: string): Reading[] {
   const whole = readingWithout(text.replace(anyMark, filler), nothing);
@@ -50,7 +51,8 @@ export function readingsOf(text: string): Reading[] {
   if (without.text.length === text.length) return [whole];
   const apart = text.replace(inSequences, (found) => filler.repeat(found.length));
   const readings = [whole, { text: apart, at: whole.at }, without];
-  if (anyStart.test(text)) readings.push(readingWithout(text, inAllSequences));
+  if (anyStart.test(text))
+    readings.push(readingWithout(text, inAllSequences), readingWithout(text, hiddenOnly));
   return readings;
 }
 

@@ -1,4 +1,5 @@
 import { Client, Connection } from '@temporalio/client';
+import type { TemporalTls } from '../config/service-settings.js';
 import type { Tracing } from '../telemetry/tracing.js';
 import { createTracingPlugin } from './tracing-plugin.js';
 
@@ -6,7 +7,7 @@ import { createTracingPlugin } from './tracing-plugin.js';
 export interface TemporalSettings {
   readonly address: string;
   readonly namespace: string;
-  readonly tls?: boolean | undefined;
+  readonly tls?: boolean | TemporalTls | undefined;
   /** Secret. */
   readonly apiKey?: string | undefined;
 }
@@ -23,7 +24,7 @@ export interface TemporalConnection {
 export function connectTemporal(settings: TemporalSettings, tracing: Tracing): TemporalConnection {
   const connection = Connection.lazy({
     address: settings.address,
-    tls: settings.tls ?? settings.apiKey !== undefined,
+    tls: tlsTowards(settings),
     ...(settings.apiKey === undefined ? {} : { apiKey: settings.apiKey }),
     connectTimeout: 2_000,
   });
@@ -33,4 +34,9 @@ export function connectTemporal(settings: TemporalSettings, tracing: Tracing): T
     plugins: [createTracingPlugin(tracing)],
   });
   return { client, connection };
+}
+
+/** What every connection to Temporal says about TLS. */
+export function tlsTowards({ tls, apiKey }: Pick<TemporalSettings, 'tls' | 'apiKey'>): boolean | TemporalTls {
+  return tls ?? apiKey !== undefined;
 }

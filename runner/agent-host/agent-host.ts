@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import type { ProcessIdentity } from '../../infra/processes/process-identity.js';
 import { LineSplitter } from '../line-splitter.js';
 import { HostedProcess } from './child-process.js';
+import type { MemoryKills } from './memory-kills.js';
 import {
   type AgentHostMessage,
   decodeMessage,
@@ -22,6 +23,7 @@ export interface AgentHostOptions {
   readonly childBase: Readonly<Record<string, string>>;
   /** How long to wait for the one supervisor before giving up. */
   readonly connectTimeoutMs: number;
+  readonly memoryKills: Pick<MemoryKills, 'watch' | 'stop' | 'isRecent'>;
   /** Called whenever the set of living children changes, with the leaders of their groups. */
   readonly onChildren: (children: readonly ProcessIdentity[]) => void;
   readonly log: (message: string, fields?: Record<string, unknown>) => void;
@@ -133,6 +135,9 @@ export class AgentHost {
       });
       return;
     }
+    // Before the child can be killed.
+    const { memoryKills } = this.#options;
+    memoryKills.watch();
     const hosted = new HostedProcess(
       { ...command, env: { ...this.#options.childBase, ...command.env } },
       {
@@ -145,11 +150,12 @@ export class AgentHost {
           this.#send({ type: 'spawnError', processId, message });
         },
         onOutput: (type, chunk) => this.#send({ type, processId, data: chunk.toString('base64') }),
-        onExit: (code, signal) => {
+        onExit: (code, signal, byUs) => {
+          const outOfMemory = signal === 'SIGKILL' && !byUs && memoryKills.isRecent;
           // A group that outlives its leader is still ours to end.
           if (!hosted.groupAlive) this.#processes.delete(processId);
           this.#reportChildren();
-          this.#send({ type: 'exit', processId, code, signal });
+          this.#send({ type: 'exit', processId, code, signal, outOfMemory });
         },
       },
     );
@@ -185,6 +191,7 @@ export class AgentHost {
     this.#server.close();
     await Promise.all([...this.#processes.values()].map((one) => one.end(killGraceMs)));
     this.#processes.clear();
+    this.#options.memoryKills.stop();
     this.#reportChildren();
     rmSync(this.#options.socketPath, { force: true });
   }

@@ -17,8 +17,8 @@ export interface ChildProcessListener {
   onSpawned(pid: number): void;
   onSpawnError(message: string): void;
   onOutput(stream: 'stdout' | 'stderr', chunk: Buffer): void;
-  /** Called once, after all output that came in time. */
-  onExit(code: number | null, signal: string | null): void;
+  /** Called once, after all output that came in time. `byUs`: the signal may be ours. */
+  onExit(code: number | null, signal: string | null, byUs: boolean): void;
 }
 
 /** One child in its own process group, with its stdio bridged to a listener. */
@@ -28,6 +28,7 @@ export class HostedProcess {
   /** Descendants seen at the last signal; they may have left the group. */
   #stragglers: ProcessIdentity[] = [];
   #finished = false;
+  #killed = false;
 
   constructor(
     command: { file: string; args: readonly string[]; cwd: string; env: Readonly<Record<string, string>> },
@@ -61,7 +62,7 @@ export class HostedProcess {
         this.#finished = true;
         this.#child.stdout.destroy();
         this.#child.stderr.destroy();
-        listener.onExit(code, signal);
+        listener.onExit(code, signal, this.#killed);
       };
       const timer = setTimeout(finish, lastOutputGraceMs);
       this.#child.once('close', finish);
@@ -105,6 +106,7 @@ export class HostedProcess {
     const identity = this.#identity;
     if (identity === undefined) return;
     this.#rememberDescendants(identity);
+    if (signal === 'SIGKILL') this.#killed = true;
     killProcessGroup(identity, signal);
     if (signal === 'SIGKILL') killProcesses(this.#stragglers);
   }
@@ -114,6 +116,7 @@ export class HostedProcess {
     const identity = this.#identity;
     if (identity === undefined) return;
     this.#rememberDescendants(identity);
+    this.#killed = true;
     await endProcessGroup(identity, { signal: 'SIGTERM', graceMs });
     killProcesses(this.#stragglers);
   }

@@ -3,8 +3,7 @@ import { ConfigurationError } from '../../infra/config/read-env.js';
 import { removePidFile, writePidFile } from '../../infra/processes/pid-file.js';
 import { readProcessIdentity } from '../../infra/processes/process-identity.js';
 import { AgentHost } from './agent-host.js';
-
-const connectTimeoutMs = 30_000;
+import { MemoryKills } from './memory-kills.js';
 
 /** One JSON line on stdout. The program holds no secret and stays free of a logger's start-up time. */
 function log(message: string, fields: Record<string, unknown> = {}): void {
@@ -24,7 +23,8 @@ async function main(): Promise<number> {
   const host = new AgentHost({
     socketPath: config.socketPath,
     childBase: config.childBase,
-    connectTimeoutMs,
+    connectTimeoutMs: config.connectTimeoutMs,
+    memoryKills: MemoryKills.ofThisProcess(),
     onChildren: writeSelf,
     log,
   });

@@ -41,6 +41,8 @@ export const agentHostMessageSchema = z.discriminatedUnion('type', [
     processId: z.string(),
     code: z.number().int().nullable(),
     signal: z.string().nullable(),
+    /** The kernel killed this very process, because the memory of its container ran out. */
+    outOfMemory: z.boolean(),
   }),
   z.object({
     type: z.literal('diffResult'),

@@ -5,6 +5,31 @@ export interface ProcessExit {
   readonly code: number | null;
   readonly signal: string | null;
   readonly error: string | null;
+  /** The kernel killed it, because the memory of its container ran out. */
+  readonly outOfMemory: boolean;
+}
+
+/** The agent's own process ended while it was needed. The message says how, for a person. */
+export class AgentEndedError extends Error {
+  override readonly name = 'AgentEndedError';
+  readonly failureKind: 'runner-oom-killed' | 'agent-error';
+
+  /** @param lastWords what it wrote to stderr before. */
+  constructor(exit: ProcessExit, lastWords: string) {
+    super(`the agent process ended (${exitWords(exit)})${lastWords === '' ? '' : `: ${lastWords}`}`);
+    this.failureKind = exitFailureKind(exit);
+  }
+}
+
+/** Which failure of a turn it is when the agent's own process ended in the middle of it. */
+export function exitFailureKind({ outOfMemory }: ProcessExit): 'runner-oom-killed' | 'agent-error' {
+  return outOfMemory ? 'runner-oom-killed' : 'agent-error';
+}
+
+/** How a process ended, in words for a person. */
+export function exitWords({ code, signal, error, outOfMemory }: ProcessExit): string {
+  if (outOfMemory) return 'killed because the memory of its container ran out';
+  return error ?? `exit code ${code ?? 'none'}${signal === null ? '' : `, signal ${signal}`}`;
 }
 
 export interface SpawnRequest {

@@ -87,8 +87,7 @@ export class AgentHostConnection implements AgentProcesses {
       cwd: request.cwd,
       env: { ...request.env },
     });
-    if (this.#closed)
-      queueMicrotask(() => this.#exit(processId, { code: null, signal: null, error: 'agent-host is gone' }));
+    if (this.#closed) queueMicrotask(() => this.#exit(processId, ended('agent-host is gone')));
     return {
       write: (data) => {
         if (running.has(processId))
@@ -153,10 +152,15 @@ export class AgentHostConnection implements AgentProcesses {
         this.#running.get(message.processId)?.onStderr(Buffer.from(message.data, 'base64'));
         return;
       case 'exit':
-        this.#exit(message.processId, { code: message.code, signal: message.signal, error: null });
+        this.#exit(message.processId, {
+          code: message.code,
+          signal: message.signal,
+          error: null,
+          outOfMemory: message.outOfMemory,
+        });
         return;
       case 'spawnError':
-        this.#exit(message.processId, { code: null, signal: null, error: message.message });
+        this.#exit(message.processId, ended(message.message));
         return;
       case 'diffResult':
         this.#diffs.get(message.requestId)?.({
@@ -178,13 +182,16 @@ export class AgentHostConnection implements AgentProcesses {
     if (this.#closed) return;
     this.#closed = true;
     for (const processId of this.#running.keys()) {
-      this.#exit(processId, { code: null, signal: null, error: 'agent-host is gone' });
+      this.#exit(processId, ended('agent-host is gone'));
     }
     for (const finish of this.#diffs.values())
       finish({ diff: null, truncated: false, error: 'agent-host is gone' });
     this.#onLost();
   }
 }
+
+/** The end of a process that was not seen to exit. */
+const ended = (error: string): ProcessExit => ({ code: null, signal: null, error, outOfMemory: false });
 
 function connectOnce(socketPath: string): Promise<Socket> {
   return new Promise((resolve, reject) => {

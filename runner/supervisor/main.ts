@@ -7,6 +7,7 @@ import { readProcessIdentity } from '../../infra/processes/process-identity.js';
 import { createLogger, describeError, type Logger } from '../../infra/telemetry/logger.js';
 import { createRedactor } from '../../infra/telemetry/redaction.js';
 import { startTracing, type Tracing } from '../../infra/telemetry/tracing.js';
+import { type HealthServing, type Missing, serveHealth } from './health-server.js';
 import { takeLaunchFile } from './launch-file.js';
 import { stopLimits } from './stop-limits.js';
 import { exitCodes, Supervisor } from './supervisor.js';
@@ -30,31 +31,65 @@ async function main(): Promise<number> {
   if (config.pidFile !== undefined && self !== undefined)
     writePidFile(config.pidFile, self, { name: 'supervisor' });
   let tracing: Tracing | undefined;
+  let supervisor: Supervisor | undefined;
+  let health: HealthServing | undefined;
   try {
+    // First of all: as long as nothing has connected to agent-host, nothing of the agent's can have the port.
+    health = await startHealth(config, () => supervisor?.missing() ?? ['launch-file'], log);
     const spec = await takeLaunchFile(config.launchFile);
     tracing = startRunnerTracing(spec, log);
-    const supervisor = new Supervisor(spec, {
+    const serving = new Supervisor(spec, {
+      agentHostTimeoutMs: config.agentHostTimeoutMs,
       log: log.child({ jobId: spec.jobId, sessionId: spec.sessionId }),
       redactor,
     });
+    supervisor = serving;
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
-        supervisor.stop();
+        serving.stop();
         setTimeout(() => process.exit(exitCodes.failed), stopLimits.allMs).unref();
       });
     }
     // Local runners are detached: the end of a terminal is not theirs.
     process.on('SIGHUP', () => undefined);
-    const { exitCode, prerequisite } = await supervisor.run();
+    const { exitCode, prerequisite } = await serving.run();
     if (prerequisite !== undefined)
       leaveReason(config, { exitCode, message: redactor.text(prerequisite) }, log);
     return exitCode;
   } catch (error) {
+    if (error instanceof HealthPortError) {
+      log.error({ port: config.healthPort }, error.message);
+      leaveReason(config, { exitCode: exitCodes.misconfigured, message: error.message }, log);
+      return exitCodes.misconfigured;
+    }
     log.error({ error: redactor.text(describeError(error)) }, 'supervisor failed');
     return exitCodes.failed;
   } finally {
     await tracing?.shutdown(flushLimitMs);
+    await health?.close();
     if (config.pidFile !== undefined) removePidFile(config.pidFile);
+  }
+}
+
+/** The port of the probes cannot be had: whoever has it would answer for this runner. */
+class HealthPortError extends Error {
+  override readonly name = 'HealthPortError';
+}
+
+/** @throws HealthPortError */
+async function startHealth(
+  { healthPort }: SupervisorConfig,
+  missing: () => readonly Missing[],
+  log: Logger,
+): Promise<HealthServing | undefined> {
+  if (healthPort === undefined) return undefined;
+  try {
+    const health = await serveHealth(healthPort, missing);
+    log.info({ port: health.port }, 'health is served');
+    return health;
+  } catch (error) {
+    const reason = `port ${healthPort} of the probes (AGENTRUN_HEALTH_PORT) cannot be had: ${describeError(error)}`;
+    throw new HealthPortError(reason, { cause: error });
   }
 }
 

@@ -25,6 +25,7 @@ import type {
   registerSchema,
   runnerLeaseAnswerSchema,
 } from '../../contract/runners.js';
+import type { refreshStorageSchema } from '../../contract/storage.js';
 import type { Redactor } from '../../infra/telemetry/redaction.js';
 import type { TraceHeaders } from './run-trace.js';
 import { tracedFetch } from './traced-fetch.js';
@@ -226,6 +227,19 @@ export class RunApi {
       routes.sendDeltas,
       { params: this.#params, body },
       { timeoutMs, ...this.#steady, retry: noRetry },
+    );
+  }
+
+  /** Tells what the session's storage holds, which only its runner can look at. */
+  async storage(
+    sessionId: string,
+    facts: z.input<typeof refreshStorageSchema>,
+    timeoutMs: number,
+  ): Promise<void> {
+    await this.#client.call(
+      routes.refreshStorage,
+      { params: { sessionId }, body: facts },
+      { timeoutMs, retry: noRetry },
     );
   }
 

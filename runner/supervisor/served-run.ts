@@ -5,6 +5,7 @@ import type { ProducedEvent } from '../../contract/events.js';
 import type { Assignment } from '../../contract/runners.js';
 import type { Logger } from '../../infra/telemetry/logger.js';
 import type { Redactor } from '../../infra/telemetry/redaction.js';
+import { AgentEndedError } from '../drivers/agent-processes.js';
 import type { AgentDriver, DriverListener, TextPiece, TurnEnd } from '../drivers/driver.js';
 import type { ProviderProxy } from '../proxy/provider-proxy.js';
 import { Acknowledgements } from './acknowledgements.js';
@@ -23,6 +24,7 @@ import { RequestDesk } from './request-desk.js';
 import { RunTrace } from './run-trace.js';
 import { SteerQueue } from './steer-queue.js';
 import { stopLimits } from './stop-limits.js';
+import { tellStorage } from './storage-report.js';
 import { openTurn } from './turn-opening.js';
 import { TurnProgress } from './turn-progress.js';
 
@@ -188,6 +190,12 @@ export class ServedRun implements DriverListener {
     }
   }
 
+  /** Measures the session's volume and tells the API, which takes it until the session has another runner. Bounded, and never fails. */
+  tellStorage(measuredDirectory: string): Promise<void> {
+    const { sessionId } = this.#assignment.run;
+    return tellStorage({ api: this.#api, sessionId, measuredDirectory, log: this.#log });
+  }
+
   /** SIGTERM: interrupts the turn; `serve` then ends within some seconds. Requests of the agent are kept: the turn may be parked. */
   stop(): void {
     if (this.#stopping) return;
@@ -264,7 +272,7 @@ export class ServedRun implements DriverListener {
       this.#driver?.kill();
       this.onTurnEnd({
         status: 'failed',
-        failureKind: 'agent-error',
+        failureKind: endedAgent(error)?.failureKind ?? 'agent-error',
         message: `${type}: ${message}`,
         turnId: null,
       });
@@ -346,4 +354,10 @@ export class ServedRun implements DriverListener {
     this.#givenUp.abort();
     this.#endTurn(fenceLimits);
   }
+}
+
+/** The end of the agent's process, where that is why something failed. */
+function endedAgent(error: unknown): AgentEndedError | undefined {
+  const cause = error instanceof Error ? error.cause : undefined;
+  return cause instanceof AgentEndedError ? cause : undefined;
 }

@@ -10,13 +10,12 @@ import type { ProxyObservation } from '../proxy/proxy-observation.js';
 import { AgentHostConnection } from './agent-host-connection.js';
 import { isFinalRefusal } from './api-refusals.js';
 import { DriverHost } from './driver-host.js';
+import type { Missing } from './health-server.js';
 import { waitForNextRun } from './idle-wait.js';
 import { ManagerApi } from './manager-api.js';
 import { type PreflightFinding, registerWithPreflight } from './preflight.js';
 import { proxyUsageEvent } from './proxy-usage-event.js';
 import { ServedRun } from './served-run.js';
-
-const agentHostTimeoutMs = 15_000;
 
 /** Exit codes of a supervisor. */
 export const exitCodes = {
@@ -53,11 +52,20 @@ export class Supervisor {
   readonly #runnerId = randomUUID();
   /** Fires when the runner has to go: SIGTERM, or agent-host is gone. */
   readonly #stopping = new AbortController();
+  readonly #agentHostTimeoutMs: number;
+  /** What is not there yet. */
+  readonly #awaited = new Set<Missing>(['agent-host', 'proxy']);
+  /** Resolves when the last look at the volume has been told. */
+  #storageTold = Promise.resolve();
   #served: ServedRun | undefined;
   #agentHostLost = false;
 
-  constructor(spec: LaunchSpec, options: { readonly log: Logger; readonly redactor: Redactor }) {
+  constructor(
+    spec: LaunchSpec,
+    options: { readonly agentHostTimeoutMs: number; readonly log: Logger; readonly redactor: Redactor },
+  ) {
     this.#spec = spec;
+    this.#agentHostTimeoutMs = options.agentHostTimeoutMs;
     this.#log = options.log;
     this.#redactor = options.redactor;
   }
@@ -87,9 +95,10 @@ export class Supervisor {
     // The run is claimed while the agent starts: both take about as long.
     const claim = this.#claim(api);
     const [agentHost] = await Promise.all([
-      AgentHostConnection.open(spec.agentHostSocket, agentHostTimeoutMs, log),
-      proxy.listen(),
+      AgentHostConnection.open(spec.agentHostSocket, this.#agentHostTimeoutMs, log),
+      proxy.listen().then(() => this.#awaited.delete('proxy')),
     ]);
+    this.#awaited.delete('agent-host');
     agentHost.onLost(() => this.#lostAgentHost());
     drivers = new DriverHost(spec.backendProfile, {
       processes: agentHost,
@@ -104,7 +113,9 @@ export class Supervisor {
       const claimed = await claim;
       if ('finding' in claimed) return this.#prerequisiteFailed(claimed.finding);
       if ('error' in claimed) return { exitCode: this.#claimFailed(claimed.error) };
-      return { exitCode: await this.#serveAll(claimed.assignment, api, { agentHost, drivers, proxy }) };
+      const exitCode = await this.#serveAll(claimed.assignment, api, { agentHost, drivers, proxy });
+      await Promise.race([this.#storageTold, aborted(this.#stopping.signal)]);
+      return { exitCode };
     } finally {
       // Bounded: the driver's own limits; agent-host ends what is left as soon as the connection closes.
       await Promise.race([drivers.close(), pause(1_500)]);
@@ -118,6 +129,12 @@ export class Supervisor {
     this.#log.info({}, 'stopping');
     this.#stopping.abort();
     this.#served?.stop();
+  }
+
+  /** Why no turn can be served now; empty: it can. A runner that is about to leave takes no more. */
+  missing(): readonly Missing[] {
+    const draining = this.#stopping.signal.aborted && !this.#agentHostLost;
+    return [...this.#awaited, ...(draining ? (['draining'] as const) : [])];
   }
 
   /** Never rejects, because it runs beside other things that may fail first. */
@@ -204,7 +221,12 @@ export class Supervisor {
     this.#served = served;
     if (this.#stopping.signal.aborted) served.stop();
     try {
-      return await served.serve();
+      const result = await served.serve();
+      const { measuredDirectory } = this.#spec;
+      // Beside the wait for the next run: nobody waits for the look.
+      if (measuredDirectory !== null && (result === 'idle' || result === 'closing'))
+        this.#storageTold = this.#storageTold.then(() => served.tellStorage(measuredDirectory));
+      return result;
     } finally {
       this.#served = undefined;
     }
@@ -216,6 +238,7 @@ export class Supervisor {
 
   #lostAgentHost(): void {
     this.#agentHostLost = true;
+    this.#awaited.add('agent-host');
     this.#log.error({}, 'agent-host is gone');
     this.#served?.onEvent({
       type: 'backend_status',
@@ -227,4 +250,11 @@ export class Supervisor {
     // A turn ends by the exit of its process, which the connection reports; an idle wait ends here.
     this.#stopping.abort();
   }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

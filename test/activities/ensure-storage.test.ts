@@ -6,6 +6,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createStorageActivities } from '../../activities/storage.js';
 import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
+import type { MadePhase } from '../../infra/storage/session-storage.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 import { newSessionId } from '../support/turns.js';
 
@@ -26,9 +27,9 @@ afterAll(async () => {
 class FrozenStorage extends DirectoryStorage {
   meanwhile: () => Promise<void> = async () => undefined;
 
-  override async ensure(sessionId: string): Promise<void> {
+  override async ensure(sessionId: string): Promise<MadePhase> {
     await this.meanwhile();
-    await super.ensure(sessionId);
+    return super.ensure(sessionId);
   }
 }
 

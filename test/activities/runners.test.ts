@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRunnerActivities } from '../../activities/runners.js';
 import { createQueueTaskSchema } from '../../contract/queue.js';
 import { mainTaskQueue } from '../../domain/workflow-ids.js';
-import type { Launcher } from '../../infra/launchers/launcher.js';
+import { type Launcher, LaunchRefusedError } from '../../infra/launchers/launcher.js';
 import { sessionFolders } from '../../infra/launchers/local-folders.js';
 import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
@@ -42,12 +42,20 @@ afterAll(async () => {
 class FakeLauncher implements Launcher {
   readonly kind = 'process';
   readonly calls: string[] = [];
+  seen: { readonly [name: string]: string } | undefined = undefined;
   onLaunch: () => Promise<void> = async () => undefined;
   onStop: (jobName: string) => Promise<void> = async () => undefined;
 
   async launch(): Promise<void> {
     this.calls.push('launch');
     await this.onLaunch();
+  }
+  retire(jobName: string): Promise<void> {
+    return this.stop(jobName);
+  }
+  async diagnostics() {
+    this.calls.push('diagnostics');
+    return this.seen;
   }
   async stop(jobName: string): Promise<void> {
     this.calls.push(`stop ${jobName}`);
@@ -89,7 +97,11 @@ describe('launchRunner', () => {
     const launcher = new FakeLauncher();
     const runId = await turnBehind('a1', 'a2');
     await new MockActivityEnvironment().run(() => activitiesOver(launcher).launchRunner({ runId, epoch: 1 }));
-    expect(launcher.calls.toSorted()).toEqual(['launch', 'stop a1', 'stop a2']);
+    expect(launcher.calls.filter((call) => call !== 'diagnostics').toSorted()).toEqual([
+      'launch',
+      'stop a1',
+      'stop a2',
+    ]);
     expect(launcher.calls.at(-1)).toBe('launch');
   });
 
@@ -104,7 +116,7 @@ describe('launchRunner', () => {
       await new MockActivityEnvironment().run(() =>
         activitiesOver(launcher).launchRunner({ runId, epoch: 1 }),
       );
-      expect(launcher.calls).toEqual([expect.stringMatching(/^stop b/)]);
+      expect(launcher.calls).toEqual(['diagnostics', expect.stringMatching(/^stop b/)]);
       await database.pool.query("delete from runners where job_name like 'b%'");
     },
   );
@@ -116,7 +128,8 @@ describe('launchRunner', () => {
     launcher.onStop = async () => environment.cancel();
     const launched = environment.run(() => activitiesOver(launcher).launchRunner({ runId, epoch: 1 }));
     await expect(launched).rejects.toThrow(CancelledFailure);
-    expect(launcher.calls).toHaveLength(1);
+    expect(launcher.calls.filter((call) => call.startsWith('stop'))).toHaveLength(1);
+    expect(launcher.calls).not.toContain('launch');
   });
 });
 
@@ -174,7 +187,71 @@ describe('launchRunner and the files of the session', () => {
   });
 });
 
+describe('launchRunner that is refused', () => {
+  it.each(['invalid-pod', 'unschedulable', 'prerequisite-failed'] as const)(
+    'says %s in the words of who refused it, and is not asked again',
+    async (kind) => {
+      const { runId } = await storeTurn(database.pool);
+      const launcher = new FakeLauncher();
+      launcher.onLaunch = async () => {
+        throw new LaunchRefusedError(kind, 'Job x: HTTP 403: exceeded quota');
+      };
+      const launched = new MockActivityEnvironment().run(() =>
+        activitiesOver(launcher).launchRunner({ runId, epoch: 1 }),
+      );
+      await expect(launched).rejects.toMatchObject({
+        type: kind,
+        nonRetryable: true,
+        message: 'Job x: HTTP 403: exceeded quota',
+      });
+    },
+  );
+});
+
 describe('stopRunner', () => {
+  const rowOf = async (runId: string) => {
+    const { rows } = await database.pool.query<{ diagnostics: unknown; pod_message: string | null }>(
+      'select diagnostics, pod_message from runner_jobs where run_id = $1',
+      [runId],
+    );
+    return rows[0];
+  };
+
+  it('keeps what can be seen of the runner before it ends it', async () => {
+    const { runId } = await storeTurn(database.pool);
+    const launcher = new FakeLauncher();
+    launcher.seen = { log: 'its last line' };
+    launcher.onStop = async () => {
+      expect(await rowOf(runId)).toMatchObject({ diagnostics: { log: 'its last line' } });
+    };
+    await new MockActivityEnvironment().run(() =>
+      activitiesOver(launcher).stopRunner({ jobName: jobNameOf(runId, 1) }),
+    );
+    expect(launcher.calls).toEqual(['diagnostics', `stop ${jobNameOf(runId, 1)}`]);
+    launcher.seen = undefined;
+    await new MockActivityEnvironment().run(() =>
+      activitiesOver(launcher).stopRunner({ jobName: jobNameOf(runId, 1) }),
+    );
+    expect(await rowOf(runId)).toMatchObject({ diagnostics: { log: 'its last line' } });
+  });
+
+  it('shows why a runner is not gone, and is not marked as gone', async () => {
+    const { runId } = await storeTurn(database.pool);
+    const jobName = jobNameOf(runId, 1);
+    const launcher = new FakeLauncher();
+    launcher.onStop = async () => {
+      throw new Error('pod x is on node node1, which does not answer');
+    };
+    await expect(
+      new MockActivityEnvironment().run(() => activitiesOver(launcher).stopRunner({ jobName })),
+    ).rejects.toThrow('node1');
+    expect(await rowOf(runId)).toMatchObject({
+      pod_message: 'pod x is on node node1, which does not answer',
+    });
+    const { rows } = await database.pool.query('select state from runners where job_name = $1', [jobName]);
+    expect(rows).not.toEqual([{ state: 'gone' }]);
+  });
+
   it('keeps what the runner could not send, once it is gone', async () => {
     const { runId, sessionId } = await storeTurn(database.pool);
     const jobName = jobNameOf(runId, 1);

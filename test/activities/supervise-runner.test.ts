@@ -7,6 +7,7 @@ import { createSuperviseActivities } from '../../activities/supervise-runner.js'
 import type { ProcessFate } from '../../domain/supervision.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { Notifier } from '../../store/notifier.js';
+import { notePod } from '../../store/pod-notes.js';
 import { createPool, type Pool } from '../../store/pool.js';
 import { claimTurn, storeAttemptOutcome, storeTurn, turnSettings } from '../support/turn-rows.js';
 import { usePostgres } from '../support/use-postgres.js';
@@ -256,5 +257,77 @@ describe('a record step that Postgres refuses for good', () => {
       message: expect.stringMatching(/^Postgres refused finishTurn \(SQLSTATE 22/),
     });
     await notifier.close();
+  });
+
+  it('notes how the pod stands and gives it time to claim for as long as it waits', async () => {
+    const { runId } = await storeTurn(database.pool);
+    const row = async () => {
+      const found = await database.pool.query<Record<string, unknown>>(
+        `select j.phase, j.pod_wait, j.pod_message, j.node_name, a.claim_deadline_at > now() + interval '1 minute' as has_time
+           from runner_jobs j join attempts a using (run_id, epoch) where run_id = $1`,
+        [runId],
+      );
+      return found.rows[0];
+    };
+    const late = () =>
+      database.pool.query(
+        `update attempts set claim_deadline_at = now() - interval '1 minute' where run_id = $1`,
+        [runId],
+      );
+    await late();
+    const runner = new FakeRunner();
+    runner.fateNow = () => ({ state: 'waiting', for: 'place', sinceMs: 1_000, message: '0/3 nodes' });
+    const { answer } = supervise(runId, runner);
+    await expect.poll(row, { timeout: 10_000 }).toEqual({
+      phase: 'pending',
+      pod_wait: 'place',
+      pod_message: '0/3 nodes',
+      node_name: null,
+      has_time: true,
+    });
+    await late();
+    runner.fateNow = () => ({ state: 'alive', startedAtMs: Date.now(), node: 'node1' });
+    runner.change();
+    await expect
+      .poll(row, { timeout: 10_000 })
+      .toEqual({ phase: 'starting', pod_wait: null, pod_message: null, node_name: 'node1', has_time: true });
+    await late();
+    runner.fateNow = () => ({
+      state: 'alive',
+      startedAtMs: Date.now() - 600_000,
+      node: 'node1',
+      lostNode: 'node1',
+    });
+    runner.change();
+    expect((await answer).verdict).toEqual({ kind: 'never-claimed' });
+    expect(await row()).toMatchObject({ pod_message: 'node node1 does not answer', has_time: false });
+  });
+
+  it('leaves a claimed attempt its phase, and an attempt that is not current alone', async () => {
+    const runId = await claimedTurn();
+    await database.pool.query(`update runner_jobs set phase = 'running' where run_id = $1`, [runId]);
+    const runner = new FakeRunner();
+    runner.fateNow = () => ({ state: 'alive', startedAtMs: 1_000, node: 'node1' });
+    const { heartbeats, answer } = supervise(runId, runner);
+    await expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
+    const found = await database.pool.query(
+      'select phase, node_name, pod_since from runner_jobs where run_id = $1',
+      [runId],
+    );
+    expect(found.rows).toEqual([{ phase: 'running', node_name: 'node1', pod_since: new Date(1_000) }]);
+    await notePod(
+      database.pool,
+      { runId, epoch: 7 },
+      { wait: 'image', message: 'x', sinceMs: 1, nodeName: null },
+    );
+    await database.pool.query('update runs set current_epoch = 7 where run_id = $1', [runId]);
+    await notePod(
+      database.pool,
+      { runId, epoch: 1 },
+      { wait: 'image', message: 'x', sinceMs: 1, nodeName: null },
+    );
+    const after = await database.pool.query('select pod_wait from runner_jobs where run_id = $1', [runId]);
+    expect(after.rows).toEqual([{ pod_wait: null }]);
+    expect((await answer).verdict.kind).toBe('superseded');
   });
 });

@@ -1,6 +1,7 @@
 import { benchFanout } from './fanout-bench.js';
 import { benchHistory } from './history-bench.js';
 import { benchIngest } from './ingest-bench.js';
+import { benchPod } from './pod-bench.js';
 import { benchRecovery } from './recovery-bench.js';
 import { benchSteer } from './steer-bench.js';
 import { benchTurn } from './turn-bench.js';
@@ -10,6 +11,7 @@ const benches: Record<string, () => Promise<Record<string, unknown>>> = {
   turn: benchTurn,
   history: benchHistory,
   recovery: benchRecovery,
+  pod: benchPod,
   ingest: benchIngest,
   fanout: benchFanout,
   steer: benchSteer,

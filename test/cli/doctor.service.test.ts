@@ -98,6 +98,7 @@ describe('api --check', () => {
     expect(skippedOf(results)).toEqual(
       expect.arrayContaining([
         ['migrations', 'DATABASE_URL', cure],
+        ['database clock', 'DATABASE_URL', cure],
         ['internal URL', 'DATABASE_URL', cure],
         ['public URL', 'DATABASE_URL', cure],
       ]),
@@ -164,6 +165,7 @@ describe('api --check', () => {
     expect(many.filter(({ ok }) => ok).map(({ name }) => name)).toEqual([
       'postgres',
       'migrations',
+      'database clock',
       'runner keys',
       'webhook key',
       'path prefix',

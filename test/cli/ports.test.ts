@@ -86,6 +86,7 @@ describe('chooseStackPorts', () => {
     const lines: string[] = [];
     const ports = await chooseStackPorts({
       kind: 'any',
+      host: '127.0.0.1',
       apiPort: undefined,
       recorded: { api: free, temporal: taken, temporalUi: free, postgres: await choosePort([0]) },
       log: (line) => lines.push(line),

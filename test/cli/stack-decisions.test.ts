@@ -139,7 +139,11 @@ describe('parsePostmasterFile', () => {
 
 describe('temporalArguments', () => {
   it('listen on loopback, are tuned as measured and register the search attributes', () => {
-    const text = temporalArguments({ database: '/d/temporal.db', port: 1, uiPort: 2 }).join(' ');
+    const text = temporalArguments({
+      database: '/d/temporal.db',
+      port: 1,
+      uiPort: 2,
+    }).join(' ');
     expect(text).toContain('--ip 127.0.0.1 --port 1 --ui-port 2 --db-filename /d/temporal.db');
     expect(text).toContain('--sqlite-pragma journal_mode=wal --sqlite-pragma synchronous=normal');
     expect(text).toContain('history.transferProcessorMaxPollRPS=2000');

@@ -250,6 +250,36 @@ describe('decideAfterAttempt', () => {
     ],
     ['13 lost runner', gone, {}, 'retry runner-lost 0+250'],
     ['13 killed by memory', oom, {}, 'retry runner-oom-killed 0+250'],
+    [
+      '6 its time in the cluster was up',
+      { kind: 'runner-gone', begun: true, cause: 'deadline-exceeded', message: 'too long' },
+      {},
+      'failed deadline-exceeded stop',
+    ],
+    [
+      '6 no image',
+      { kind: 'runner-gone', begun: false, cause: 'image-pull-failed' },
+      {},
+      'failed image-pull-failed stop',
+    ],
+    [
+      '6 a pod that is refused',
+      { kind: 'runner-gone', begun: false, cause: 'invalid-pod' },
+      {},
+      'failed invalid-pod stop',
+    ],
+    [
+      '15 no room',
+      { kind: 'runner-gone', begun: false, cause: 'unschedulable' },
+      {},
+      'retry unschedulable 5000+1250',
+    ],
+    [
+      '15 no volume',
+      { kind: 'runner-gone', begun: false, cause: 'storage-unavailable' },
+      {},
+      'retry storage-unavailable 5000+1250',
+    ],
     ['13 lost node', { kind: 'runner-gone', begun: true, cause: 'node-lost' }, {}, 'retry node-lost 0+250'],
     ['13 after another failure', gone, formerly('agent-error'), 'retry runner-lost 0+250'],
     ['13 with little time left', gone, { hardLeftMs: 1, deadlineLeftMs: 1 }, 'retry runner-lost 0+250'],
@@ -361,7 +391,18 @@ describe('decideAfterAttempt', () => {
     fc.record({
       kind: fc.constant('runner-gone' as const),
       begun: fc.boolean(),
-      cause: fc.constantFrom('oom-killed', 'evicted', 'unhealthy', 'node-lost', null),
+      cause: fc.constantFrom(
+        'oom-killed',
+        'evicted',
+        'unhealthy',
+        'node-lost',
+        'deadline-exceeded',
+        'image-pull-failed',
+        'invalid-pod',
+        'unschedulable',
+        'storage-unavailable',
+        null,
+      ),
     }),
     fc
       .tuple(anyKind, fc.option(fc.integer({ min: -1_000, max: 2 * farthestResetMs })))

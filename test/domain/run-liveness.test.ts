@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { diagnosisSchema, livenessSchema, terminalCategories } from '../../contract/supervisor.js';
-import type { RunFacts } from '../../domain/run-facts.js';
+import type { JobPodFacts, RunFacts } from '../../domain/run-facts.js';
 import { runLiveness } from '../../domain/run-liveness.js';
 import { agentError, ago, anyFacts, ended, nowMs, running, unclaimed } from './support/run-facts.js';
 
@@ -103,6 +103,62 @@ const wordsOf = (facts: RunFacts) =>
   runLiveness(facts, nowMs)
     .liveness.recoveryActions.map(({ action }) => action)
     .join(' ');
+
+describe('the pod of a runner in the diagnosis', () => {
+  const starting = (pod: Partial<JobPodFacts>) =>
+    runLiveness(
+      running(
+        { status: 'pending', startedAtMs: null },
+        {
+          ...unclaimed,
+          job: {
+            jobId: 'job_1',
+            phase: 'pending',
+            pod: { wait: null, message: null, sinceMs: ago(30), nodeName: null, ...pod },
+          },
+        },
+      ),
+      nowMs,
+    ).diagnosis;
+
+  it.each([
+    ['place', '0/3 nodes are available', /waits for a place/, /quota/],
+    ['volume', 'Multi-Attach error', /waits for the session's volume/, /another node/],
+    ['image', 'ErrImagePull: not found', /image of the runner cannot be pulled/, /wrong name/],
+  ] as const)('says what it waits for: %s', (wait, message, summary, cause) => {
+    const diagnosis = starting({ wait, message });
+    expect(diagnosis.summary).toMatch(summary);
+    expect(diagnosis.likelyCause).toMatch(cause);
+    expect(diagnosis.since).toBe(new Date(ago(30)).toISOString());
+    expect(diagnosis.evidence).toContain(message);
+  });
+
+  it('names the node, and says nothing of a wait that is over', () => {
+    const diagnosis = starting({ nodeName: 'node1' });
+    expect(diagnosis.summary).toBe('A runner is being started for the turn.');
+    expect(diagnosis.evidence).toContain('on node node1');
+  });
+
+  it('says why a runner that is to go is still there: the node that holds it, and the cure', () => {
+    const message = 'pod x is on node node1, which does not answer: bring the node back';
+    const { diagnosis } = runLiveness(
+      running(
+        {},
+        {
+          endedAtMs: ago(5),
+          endFailureKind: 'node-lost',
+          job: {
+            jobId: 'job_1',
+            phase: 'lost',
+            pod: { wait: null, message, sinceMs: null, nodeName: 'node1' },
+          },
+        },
+      ),
+      nowMs,
+    );
+    expect(diagnosis.evidence).toContain(message);
+  });
+});
 
 describe('recovery actions and diagnosis by phase', () => {
   it.each(rows)('%s %#', (phase, facts, actions, summary, since) => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { executionPolicySchema } from '../../contract/execution-policy.js';
 import {
   cancelGraceMs,
+  fateGraceMs,
   hardLeftMs,
   judgeAttempt,
   type SupervisionFacts,
@@ -33,6 +34,7 @@ const facts = (over: Partial<SupervisionFacts> = {}): SupervisionFacts => ({
   canPark: true,
   givenLauncher: null,
   outcome: null,
+  outcomeAtMs: null,
   jobName: 'agentrun-x-1',
   leaseExpiresAtMs: nowMs + 30_000,
   lookingSinceMs: null,
@@ -54,6 +56,13 @@ const silent = { claimedAtMs: 0, firstEventAtMs: 0, lastProgressAtMs: 0, started
 const mute = { firstOutputAtMs: null, claimedAtMs: nowMs - policy.firstOutputTimeoutMs };
 const asking = { waitingSinceMs: nowMs - 1, pausedSinceMs: nowMs - 1 };
 const old = { startedAtMs: nowMs - policy.hardTimeoutMs };
+const startedAt = (startedAtMs: number) => ({ state: 'alive', startedAtMs, node: 'node1' }) as const;
+const agentFailed = {
+  outcome: { terminalStatus: 'failed', failureKind: 'agent-error' },
+  outcomeAtMs: nowMs - fateGraceMs + 1,
+} as const;
+const podWaits = { state: 'waiting', for: 'place', sinceMs: 0, message: 'no room' } as const;
+const lostNode = { state: 'alive', startedAtMs: 0, node: 'node1', lostNode: 'node1' } as const;
 const goneNow = { process: { state: 'gone', cause: null } } as const;
 const words = (verdict: SupervisionVerdict) => {
   if (verdict.kind === 'wait') return `wait ${verdict.phase}`;
@@ -71,6 +80,30 @@ describe('judgeAttempt', () => {
     [
       '2 outcome before a dead process and a cancel',
       { outcome: { terminalStatus: 'completed' }, ...goneNow, cancelRequestedAtMs: 0 },
+      'outcome',
+    ],
+    [
+      '2 an agent that failed, and whose pod had no memory left',
+      { ...agentFailed, process: { state: 'gone', cause: 'oom-killed' } },
+      'runner-gone begun oom-killed',
+    ],
+    [
+      '2 another word stands, whatever became of its pod',
+      {
+        outcome: { terminalStatus: 'failed', failureKind: 'provider-auth' },
+        process: { state: 'gone', cause: 'oom-killed' },
+      },
+      'outcome',
+    ],
+    ['2 an agent that failed in a process of ours', agentFailed, 'outcome'],
+    [
+      '13 an agent that failed: the fate of its pod is waited for',
+      { ...agentFailed, process: startedAt(0) },
+      'wait running',
+    ],
+    [
+      '2 but not for ever',
+      { ...agentFailed, outcomeAtMs: nowMs - fateGraceMs, process: startedAt(0) },
       'outcome',
     ],
     [
@@ -120,6 +153,52 @@ describe('judgeAttempt', () => {
     ['13 hard: pauses that are over do not count', { ...old, pausedMs: 1 }, 'wait running'],
     ['13 hard stands still while a person is awaited', { ...old, ...asking }, 'wait waiting'],
     ['8 not claimed in time', { ...unclaimed, claimDeadlineMs: nowMs }, 'never-claimed'],
+    [
+      '8 not claimed in time since its containers began',
+      { ...unclaimed, claimDeadlineMs: 0, process: startedAt(nowMs - policy.claimTimeoutMs) },
+      'never-claimed',
+    ],
+    [
+      '13 its containers began later than the launch',
+      { ...unclaimed, claimDeadlineMs: 0, process: startedAt(nowMs - policy.claimTimeoutMs + 1) },
+      'wait starting',
+    ],
+    [
+      '13 its pod waits: how long is said by the cluster',
+      { ...unclaimed, claimDeadlineMs: 0, process: podWaits },
+      'wait starting',
+    ],
+    [
+      '6 deadline while its pod waits',
+      { ...unclaimed, process: podWaits, deadlineAtMs: nowMs },
+      'deadline-exceeded',
+    ],
+    [
+      '4 its pod was given up',
+      { ...unclaimed, process: { state: 'gone', cause: 'unschedulable' } },
+      'runner-gone not begun unschedulable',
+    ],
+    ['13 its node does not answer, its lease is live', { process: lostNode }, 'wait running'],
+    [
+      '9 its node does not answer, and its lease expired',
+      { process: lostNode, leaseExpiresAtMs: nowMs },
+      'runner-gone begun node-lost',
+    ],
+    [
+      '13 the same, not claimed yet: the cluster says what becomes of it',
+      { ...unclaimed, process: lostNode },
+      'wait starting',
+    ],
+    [
+      '13 the same while nobody could renew a lease',
+      { process: lostNode, leaseExpiresAtMs: nowMs, lookingSinceMs: nowMs - policy.leaseMs + 1 },
+      'wait lease-expired',
+    ],
+    [
+      '9 and a lease later it counts',
+      { process: lostNode, leaseExpiresAtMs: nowMs, lookingSinceMs: nowMs - policy.leaseMs },
+      'runner-gone begun node-lost',
+    ],
     ['13 not claimed yet', unclaimed, 'wait starting'],
     ['9 lease lost', { leaseExpiresAtMs: nowMs - policy.partitionGraceMs }, 'lease-lost begun'],
     [

@@ -208,6 +208,13 @@ describe('characters that show nothing', () => {
     );
   });
 
+  test('hide nothing where a lone escape and another character could be a sequence', () => {
+    const redactor = createRedactor(secrets);
+    const split = 'b\x1bXkg\x07c\x07GFzcyB\x073\x07w7\x07ZyZA';
+    // Its last character also depends on what follows.
+    expect(redactor.text(`so: ${split} and on`)).toBe(`so: ${redacted}A and on`);
+  });
+
   test('are found whatever stands beside them', () => {
     for (let code = 0; code <= 0x1ffff; code += 1) {
       if (code === 0xd800) code = 0xe000;

@@ -25,6 +25,7 @@ import { Listener } from '../../store/listener.js';
 import { Notifier } from '../../store/notifier.js';
 import type { Pool } from '../../store/pool.js';
 import { dispatchTask } from '../../store/queue-task-steps.js';
+import { directories, type StoragePlace } from '../../store/storage-place.js';
 import { requestCancel } from '../../store/turn-steps.js';
 import { fakeStorageGateway } from './fake-storage.js';
 import type { TestDatabase } from './postgres.js';
@@ -65,16 +66,16 @@ export function newKeySet(kid: string): { keys: Record<string, unknown>[] } {
 /**
  * Stands in for Temporal: the decisions are those of the real step, in the real transaction; only the workflow around it is missing.
  */
-export function fakeGateway(pool: Pool): WorkflowGateway {
+export function fakeGateway(pool: Pool, settings: AttemptSettings = attemptSettings): WorkflowGateway {
   let last: Promise<unknown> = Promise.resolve();
   return {
     // One after another, as a session's workflow does.
     send: async (_session, commandId) => {
-      const accepted = last.then(() => acceptMessage(pool, attemptSettings, commandId));
+      const accepted = last.then(() => acceptMessage(pool, settings, commandId));
       last = accepted.catch(() => undefined);
       return (await accepted).decision;
     },
-    launch: (_session, runId) => adoptLauncher(pool, attemptSettings, runId),
+    launch: (_session, runId) => adoptLauncher(pool, settings, runId),
     cancelRun: async (runId, { reason, deadlineMs }) => {
       const found = await pool.query('select 1 from attempts where run_id = $1', [runId]);
       return found.rows.length === 0
@@ -140,6 +141,7 @@ export async function startApi(
     requestTimeoutMs?: number;
     ingestBodyMs?: number;
     publicUrl?: string;
+    storage?: StoragePlace;
     tokensFile?: string;
     oidc?: OidcIssuer;
     rateLimitPerMinute?: number;
@@ -185,6 +187,7 @@ export async function startApi(
       onFailure: metrics.process.onTelemetryFailure,
     }),
     sourceCommit: 'test',
+    storage: overrides.storage ?? directories,
     pathPrefix: overrides.pathPrefix ?? '',
     trustedProxies: overrides.trustedProxies ?? 0,
     corsOrigins: overrides.corsOrigins ?? [],

@@ -13,7 +13,7 @@ import {
   beginEviction,
   discardIfMarked,
   listExpiredSessions,
-  noteStorageBound,
+  noteStorageMade,
   noteStorageMeasured,
   noteStorageRemoved,
   requireStorage,
@@ -56,8 +56,7 @@ export function fakeStorageGateway(
   return {
     ensureStorage: async ({ sessionId }) => {
       await requireStorage(pool, sessionId);
-      await storage.ensure(sessionId);
-      await noteStorageBound(pool, sessionId);
+      await noteStorageMade(pool, sessionId, await storage.ensure(sessionId));
     },
     refreshStorage: async ({ sessionId }) => {
       await requireStorage(pool, sessionId);

@@ -10,7 +10,8 @@ interface Arrows {
 }
 
 /** The one table of architecture.md 2. Beyond its words: programs of a room read their settings through infra/config,
- * who starts or is started as a local process shares infra/processes, and who writes or reads what a dead runner left infra/spill. */
+ * who starts or is started as a local process shares infra/processes, who writes or reads what a dead runner left infra/spill, who fills a session's
+ * workspace infra/workspace, and who measures its storage infra/storage/measure-directory.ts. */
 const arrows: Record<Room, Arrows> = {
   contract: { values: [], packages: ['zod'] },
   domain: { values: [], types: ['contract'], packages: [] },
@@ -41,6 +42,8 @@ const arrows: Record<Room, Arrows> = {
       'infra/config',
       'infra/processes',
       'infra/spill',
+      'infra/workspace',
+      'infra/storage/measure-directory.ts',
     ],
     notPackages: ['pg', 'node-pg-migrate', '@temporalio'],
   },

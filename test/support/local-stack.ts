@@ -25,6 +25,8 @@ export interface LocalStack {
 
 /** What a test wants of its stack beside the defaults. */
 export interface LocalStackSettings {
+  /** The address that everything listens at. Default: loopback. */
+  readonly host?: string;
   /** How long a warm runner waits for its session's next turn. */
   readonly runnerIdleTimeoutMs?: number;
   /** A scripted model server that the test runs itself, and the key that it is to be given. */
@@ -43,6 +45,7 @@ export async function startLocalStack(
   const stack = await startStack({
     config: stackConfig(settings),
     dataDir: folder.path,
+    ...(settings.host === undefined ? {} : { host: settings.host }),
     // The ports of a folder that was never used are free ones too.
     ports: dataDir === undefined || readStackFile(dataDir) === undefined ? 'any' : 'usual',
     log,

@@ -1,12 +1,12 @@
 // Runs one of the suites that are too long for `npm test`, and leaves its report where tools/count-tests.mjs finds it:
-//   tsx long-suite-program.ts faults|races [--all | --sample N] [--seed S] [--only NAME]
+//   tsx long-suite-program.ts faults|races|cluster [--all | --sample N] [--seed S] [--only NAME]
 // Without --all a sample is drawn; the seed is printed, and the same seed draws the same sample.
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { type LongSuite, longSuiteVariable } from './long-suite.js';
 
-const samples: Readonly<Record<string, number>> = { faults: 20, races: 60 };
+const samples: Readonly<Record<string, number>> = { faults: 20, races: 60, cluster: 5 };
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -21,7 +21,9 @@ const suite = positionals[0] ?? '';
 const sample = Number(values.sample ?? samples[suite]);
 const seed = Number(values.seed ?? randomInt(1_000_000));
 if (samples[suite] === undefined || !(sample > 0) || !Number.isInteger(seed)) {
-  console.error('usage: long-suite-program faults|races [--all | --sample N] [--seed S] [--only NAME]');
+  console.error(
+    'usage: long-suite-program faults|races|cluster [--all | --sample N] [--seed S] [--only NAME]',
+  );
   process.exit(2);
 }
 const wanted: LongSuite = {

@@ -66,6 +66,7 @@ test('the scenarios that come with AgentRun fit the schema', () => {
     'limit',
     'long-answer',
     'outage',
+    'shell',
     'sleep',
     'stages',
   ]);

@@ -6,11 +6,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRetentionActivities } from '../../activities/event-retention.js';
 import type { RunnerActivities, SuperviseActivities } from '../../activities/index.js';
 import { createRecordActivities } from '../../activities/records.js';
+import { askForRunnerRetention, createRunnerRetentionActivities } from '../../activities/runner-retention.js';
 import { createRunnerActivities } from '../../activities/runners.js';
 import { createStorageActivities } from '../../activities/storage.js';
 import { createSuperviseActivities } from '../../activities/supervise-runner.js';
 import { createWebhookActivities } from '../../activities/webhooks.js';
-import { mainTaskQueue, searchAttributeNames, turnWorkflowId } from '../../domain/workflow-ids.js';
+import {
+  mainTaskQueue,
+  runnerRetentionWorkflowId,
+  searchAttributeNames,
+  turnWorkflowId,
+} from '../../domain/workflow-ids.js';
 import type { Launcher, RunnerLaunch } from '../../infra/launchers/launcher.js';
 import { DirectoryStorage } from '../../infra/storage/directory-storage.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
@@ -59,6 +65,8 @@ const launcher: Launcher = {
     launched.push(launch);
   },
   stop: async () => undefined,
+  retire: async () => undefined,
+  diagnostics: async () => undefined,
   fate: async () => ({ state: 'unknown' }),
   watch: () => () => undefined,
 };
@@ -91,6 +99,7 @@ beforeAll(async () => {
     storage: new DirectoryStorage(storageDataDir()),
     client: temporal.client,
     mintLaunchToken: async () => 'launch-token',
+    onLaunched: () => askForRunnerRetention(temporal.client),
   });
   workers = await createWorkers({
     connection: temporal.nativeConnection,
@@ -106,7 +115,15 @@ beforeAll(async () => {
       storage: new DirectoryStorage(storageDataDir()),
       client: temporal.client,
     }),
-    retention: createRetentionActivities({ databaseUrl: database.url, retentionDays: undefined }),
+    retention: {
+      ...createRetentionActivities({ databaseUrl: database.url, retentionDays: undefined }),
+      ...createRunnerRetentionActivities({
+        pool,
+        cluster: undefined,
+        settings: undefined,
+        stopRunner: () => Promise.resolve(),
+      }),
+    },
     supervise: countWatched(createSuperviseActivities({ pool: countBatches(pool), listener, launcher })),
     webhooks: createWebhookActivities({
       pool,
@@ -215,6 +232,20 @@ describe('150 turns that are held open', () => {
       expect(Math.max(...payloads.map((text) => text.length))).toBeLessThan(4_096);
     }
   }, 180_000);
+});
+
+describe('a launch', () => {
+  it('is followed by a cycle of runner retention, one workflow for all that come together', async () => {
+    const turns = [await storeTurn(database.pool), await storeTurn(database.pool)];
+    await Promise.all(turns.map((turn) => startTurn(turn, 'process')));
+    await expect
+      .poll(() => launched.map((one) => one.runId), { timeout: 20_000, interval: 50 })
+      .toEqual(expect.arrayContaining(turns.map(({ runId }) => runId)));
+    const cycle = temporal.client.workflow.getHandle(runnerRetentionWorkflowId);
+    expect(await cycle.result()).toMatchObject({ isEnabled: false, deleted: [] });
+    for (const { runId } of turns)
+      await temporal.client.workflow.getHandle(turnWorkflowId(runId)).terminate('the test is over');
+  });
 });
 
 describe('a cancel for a queue task', () => {

@@ -19,15 +19,23 @@ afterAll(async () => {
 class FatesLauncher implements Launcher {
   readonly kind = 'process';
   readonly stopped: string[] = [];
-  readonly #fates: Readonly<Record<string, ProcessFate['state']>>;
+  readonly #fates: Readonly<Record<string, 'alive' | 'gone' | 'unknown'>>;
 
-  constructor(fates: Readonly<Record<string, ProcessFate['state']>>) {
+  constructor(fates: Readonly<Record<string, 'alive' | 'gone' | 'unknown'>>) {
     this.#fates = fates;
   }
 
   async launch(): Promise<void> {
     throw new Error('nothing is launched here');
   }
+  retire(jobName: string): Promise<void> {
+    return this.stop(jobName);
+  }
+
+  diagnostics(): Promise<undefined> {
+    return Promise.resolve(undefined);
+  }
+
   async stop(jobName: string): Promise<void> {
     this.stopped.push(jobName);
   }

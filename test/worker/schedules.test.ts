@@ -32,13 +32,14 @@ async function ensured(
 describe('the Schedules of maintenance', () => {
   it('are created by the first worker, found by the next ones, and changed when they are different', async () => {
     const [retention, gc] = maintenanceSchedules;
-    if (retention === undefined || gc === undefined) throw new Error('there are two Schedules');
+    if (retention === undefined || gc === undefined) throw new Error('there are Schedules');
     const first = await Promise.all([ensured(), ensured()]);
-    expect(first.flat()).toHaveLength(2);
+    expect(first.flat()).toHaveLength(3);
     expect(first.flat()).toEqual(
       expect.arrayContaining([
         ['event-retention', 'created'],
         ['storage-gc', 'created'],
+        ['runner-retention', 'created'],
       ]),
     );
     expect(await ensured()).toEqual([]);

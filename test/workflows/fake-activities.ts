@@ -3,6 +3,7 @@ import type {
   RecordActivities,
   RetentionActivities,
   RunnerActivities,
+  RunnerRetentionActivities,
   StorageActivities,
   SuperviseActivities,
   SupervisedAttempt,
@@ -19,6 +20,7 @@ export type AllActivities = RecordActivities &
   RunnerActivities &
   StorageActivities &
   RetentionActivities &
+  RunnerRetentionActivities &
   SuperviseActivities &
   WebhookActivities;
 
@@ -183,6 +185,8 @@ export class FakeWorld {
         note('makeEventPartitions');
         return [];
       },
+      lookAtRunners: async () => null,
+      removeRunner: async () => ({ outcome: 'kept' }),
       listPastEventMonths: async () => ({ retentionDays: 30, months: this.months }),
       dropEventMonth: async ({ month }) => {
         note(`dropEventMonth ${month}`);

@@ -4,6 +4,7 @@ import { backendCapabilities } from '../../../contract/backends.js';
 import type { CommandPayload } from '../../../contract/commands.js';
 import type { ProducedEvent } from '../../../contract/events.js';
 import type { ApprovalPolicy } from '../../../contract/execution-policy.js';
+import type { AgentEndedError } from '../agent-processes.js';
 import type { AgentDriver, DriverContext, OpenedThread, SteerAnswer, TurnEnd } from '../driver.js';
 import { findTurn, readThreadHistory } from './codex-history.js';
 import { codexInput } from './codex-input.js';
@@ -63,7 +64,7 @@ export class CodexDriver implements AgentDriver {
     this.#codex = new CodexProcess(context, {
       onNotification: (method, params) => notifications.handle(method, params),
       onRequest: (request) => this.#asked(request),
-      onExit: (reason) => this.#processEnded(reason),
+      onExit: (end) => this.#processEnded(end),
     });
   }
 
@@ -286,14 +287,13 @@ export class CodexDriver implements AgentDriver {
     this.#context.listener.onTurnEnd(end);
   }
 
-  #processEnded(reason: string): void {
+  #processEnded({ failureKind, message }: AgentEndedError): void {
     const turn = this.#turn;
     this.#threadId = undefined;
     this.#threadPolicy = undefined;
     this.#compaction?.lost();
     this.#requests.closeAll();
     // A prompt that is still unanswered fails by itself; the turn's end is told once.
-    if (turn !== undefined && turn.id !== null)
-      this.#finish(turn, failedTurn('agent-error', reason, turn.id));
+    if (turn !== undefined && turn.id !== null) this.#finish(turn, failedTurn(failureKind, message, turn.id));
   }
 }

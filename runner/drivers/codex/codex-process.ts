@@ -1,5 +1,5 @@
 import { pause } from '../../../client/index.js';
-import type { AgentProcess, ProcessExit } from '../agent-processes.js';
+import { AgentEndedError, type AgentProcess, type ProcessExit } from '../agent-processes.js';
 import { tail } from '../bounded-text.js';
 import type { DriverContext } from '../driver.js';
 import { codexBinary } from './codex-binary.js';
@@ -15,7 +15,7 @@ const closeStepMs = 1_000;
 export class CodexProcess {
   readonly #context: DriverContext;
   readonly #rpc: JsonRpcConnection;
-  readonly #onExit: (reason: string) => void;
+  readonly #onExit: (end: AgentEndedError) => void;
   #process: AgentProcess | undefined;
   #exit: ProcessExit | undefined;
   #isClosing = false;
@@ -25,13 +25,13 @@ export class CodexProcess {
   });
   #stderr = '';
 
-  /** `onExit` is called once, with the reason in words, before the requests that still wait fail with it. */
+  /** `onExit` is called once, with the reason, before the requests that still wait fail with it. */
   constructor(
     context: DriverContext,
     handlers: {
       readonly onNotification: (method: string, params: unknown) => void;
       readonly onRequest: (request: ServerRequest) => void;
-      readonly onExit: (reason: string) => void;
+      readonly onExit: (end: AgentEndedError) => void;
     },
   ) {
     this.#context = context;
@@ -112,18 +112,15 @@ export class CodexProcess {
 
   #ended(exit: ProcessExit): void {
     this.#exit = exit;
-    const how =
-      exit.error ??
-      `exit code ${exit.code ?? 'none'}${exit.signal === null ? '' : `, signal ${exit.signal}`}`;
-    const lastWords = this.#stderr.trim();
-    const reason = `the agent process ended (${how})${lastWords === '' ? '' : `: ${lastWords}`}`;
+    const end = new AgentEndedError(exit, this.#stderr.trim());
     const { log } = this.#context;
-    const fields = { code: exit.code, signal: exit.signal, error: exit.error };
+    const { code, signal, error, outOfMemory } = exit;
+    const fields = { code, signal, error, outOfMemory };
     // Asked to end, it did.
     if (this.#isClosing) log.info(fields, 'agent process ended');
     else log.warn(fields, 'agent process ended');
-    this.#onExit(reason);
-    this.#rpc.close(reason);
+    this.#onExit(end);
+    this.#rpc.close(end.message, end);
     this.#gone();
   }
 }

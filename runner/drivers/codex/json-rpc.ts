@@ -72,7 +72,7 @@ export class JsonRpcConnection {
   /** Our requests by our ids. */
   readonly #pending = new Map<string | number, Pending>();
   #nextId = 1;
-  #closedBy: string | undefined;
+  #closedBy: { readonly reason: string; readonly cause: Error | undefined } | undefined;
 
   constructor(options: {
     readonly write: (line: string) => void;
@@ -122,20 +122,21 @@ export class JsonRpcConnection {
     this.#send(params === undefined ? { method } : { method, params });
   }
 
-  /** Fails everything that waits: the process is gone. */
-  close(reason: string): void {
+  /** Fails everything that waits: the process is gone. `cause`: of the errors that this makes. */
+  close(reason: string, cause?: Error): void {
     if (this.#closedBy !== undefined) return;
-    this.#closedBy = reason;
+    this.#closedBy = { reason, cause };
     for (const [id, pending] of this.#pending) {
       clearTimeout(pending.timer);
       this.#pending.delete(id);
-      pending.reject(new JsonRpcConnectionError(`${pending.method}: ${reason}`));
+      pending.reject(new JsonRpcConnectionError(`${pending.method}: ${reason}`, { cause }));
     }
   }
 
   #requestOnce(method: string, params: unknown, timeoutMs: number): Promise<unknown> {
     if (this.#closedBy !== undefined) {
-      return Promise.reject(new JsonRpcConnectionError(`${method}: ${this.#closedBy}`));
+      const { reason, cause } = this.#closedBy;
+      return Promise.reject(new JsonRpcConnectionError(`${method}: ${reason}`, { cause }));
     }
     const id = this.#nextId;
     this.#nextId += 1;

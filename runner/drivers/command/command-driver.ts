@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { pause } from '../../../client/index.js';
 import { backendCapabilities } from '../../../contract/backends.js';
 import { type CommandPayload, payloadText } from '../../../contract/commands.js';
-import type { AgentProcess, ProcessExit } from '../agent-processes.js';
+import { type AgentProcess, exitFailureKind, exitWords, type ProcessExit } from '../agent-processes.js';
 import { maxOutputBytes, tail } from '../bounded-text.js';
 import type { AgentDriver, DriverContext, OpenedThread, SteerAnswer } from '../driver.js';
 
@@ -185,10 +185,11 @@ export class CommandDriver implements AgentDriver {
         payload: { itemId: `${running.turnId}-message`, text: message },
       });
     }
-    const how = exit.error ?? (exit.signal === null ? `exit code ${exit.code}` : `signal ${exit.signal}`);
+    const short = exit.signal === null ? `exit code ${exit.code}` : `signal ${exit.signal}`;
+    const how = exit.error !== null || exit.outOfMemory ? exitWords(exit) : short;
     listener.onTurnEnd({
       status: running.interrupted ? 'interrupted' : succeeded ? 'completed' : 'failed',
-      failureKind: running.interrupted || succeeded ? null : 'agent-error',
+      failureKind: running.interrupted || succeeded ? null : exitFailureKind(exit),
       message: succeeded ? null : how,
       turnId: running.turnId,
     });

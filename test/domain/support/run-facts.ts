@@ -26,7 +26,7 @@ export const attempt: AttemptFacts = {
   endFailureKind: null,
   endReason: null,
   runner: 'serving',
-  job: { jobId: 'job_1', phase: 'running' },
+  job: { jobId: 'job_1', phase: 'running', pod: null },
 };
 
 /** A run whose agent works since 55 s, with a live lease. */
@@ -111,7 +111,7 @@ export const unclaimed: Partial<AttemptFacts> = {
   firstOutputAtMs: null,
   lastProgressAtMs: null,
   leaseExpiresAtMs: null,
-  job: { jobId: 'job_1', phase: 'starting' },
+  job: { jobId: 'job_1', phase: 'starting', pod: null },
 };
 
 const someTime = fc.option(fc.integer({ min: ago(20_000), max: ago(-20_000) }), { nil: null });
@@ -138,7 +138,24 @@ const anyAttempt: fc.Arbitrary<AttemptFacts> = fc.record({
   runner: fc.option(fc.constantFrom(...(['launching', 'serving', 'idle', 'closing', 'gone'] as const)), {
     nil: null,
   }),
-  job: fc.option(fc.constant({ jobId: 'job_1', phase: 'running' } as const), { nil: null }),
+  job: fc.option(
+    fc.record({
+      jobId: fc.constant('job_1'),
+      phase: fc.constantFrom(...(['pending', 'starting', 'running'] as const)),
+      pod: fc.option(
+        fc.record({
+          wait: fc.option(fc.constantFrom(...(['place', 'volume', 'image', 'start'] as const)), {
+            nil: null,
+          }),
+          message: fc.option(fc.string(), { nil: null }),
+          sinceMs: someTime,
+          nodeName: fc.option(fc.constant('node1'), { nil: null }),
+        }),
+        { nil: null },
+      ),
+    }),
+    { nil: null },
+  ),
 });
 
 /** Any facts at all, also ones that the writes never make; only `status` and `terminalStatus` agree. */

@@ -11,12 +11,12 @@ describe('what a program says about its environment at its start', () => {
   it('names retired and unknown variables, never their values', () => {
     const warnings = startWarnings({
       AGENTRUN_ARTIFACT_CATALOG_FILE: '/secret/catalog',
-      AGENTRUN_LANE: 'v0.1',
+      AGENTRUN_AIPOD_SPEC_DIR: '/specs',
       AGENTRUN_MGR_ULR: 'http://u:secret@h',
     });
     expect(warnings.map(({ variable }) => variable)).toEqual([
       'AGENTRUN_ARTIFACT_CATALOG_FILE',
-      'AGENTRUN_LANE',
+      'AGENTRUN_AIPOD_SPEC_DIR',
       'AGENTRUN_MGR_ULR',
     ]);
     expect(JSON.stringify(warnings)).not.toContain('secret');

@@ -14,7 +14,10 @@ const provider = {
 describe('the launcher of a worker', () => {
   it('is process, and then a provider is needed', () => {
     const config = readWorkerConfig({ ...common, ...provider });
-    expect(config).toMatchObject({ launcher: 'process', provider: { model: 'model-1', keyFile: '/key' } });
+    expect(config.runners).toMatchObject({
+      launcher: 'process',
+      provider: { model: 'model-1', keyFile: '/key' },
+    });
     const without = () => readWorkerConfig({ ...common, AGENTRUN_MODEL: 'model-1' });
     expect(without).toThrow(/AGENTRUN_PROVIDER_BASE_URL: is not set/);
     expect(without).toThrow(/AGENTRUN_PROVIDER_KEY_FILE: is not set/);
@@ -22,12 +25,12 @@ describe('the launcher of a worker', () => {
 
   it('may be external, and then none is read', () => {
     const config = readWorkerConfig({ ...common, AGENTRUN_LAUNCHER: 'external' });
-    expect(config).toMatchObject({ launcher: 'external', provider: undefined });
+    expect(config.runners).toEqual({ launcher: 'external' });
   });
 
   it('is nothing else', () => {
     expect(() => readWorkerConfig({ ...common, ...provider, AGENTRUN_LAUNCHER: 'docker' })).toThrow(
-      /AGENTRUN_LAUNCHER: expected process or external/,
+      /AGENTRUN_LAUNCHER: expected process, kubernetes or external/,
     );
   });
 });

@@ -126,10 +126,10 @@ export class FakeCodex {
     return this.ends[0];
   }
 
-  exit(): void {
+  exit({ outOfMemory = false }: { readonly outOfMemory?: boolean } = {}): void {
     const process = this.#process;
     this.#process = undefined;
-    process?.onExit({ code: null, signal: 'SIGKILL', error: null });
+    process?.onExit({ code: null, signal: 'SIGKILL', error: null, outOfMemory });
   }
 
   dispose(): void {

@@ -14,6 +14,7 @@ import {
   type Resume,
   registerSchema,
 } from '../../../contract/runners.js';
+import { type RefreshStorage, refreshStorageSchema, type StorageSummary } from '../../../contract/storage.js';
 import type { Whoami } from '../../../contract/system.js';
 import { uuidv7Bytes } from './uuid-bytes.js';
 
@@ -89,15 +90,20 @@ export class FakeManager {
   /** Outcomes are not taken: 503. */
   holdOutcomes = false;
   outcomesHeld = 0;
+  /** What runners say of their storage is refused. */
+  refusesStorage = false;
+  /** What runners said of their sessions' storage, and how many runs had ended by then. */
+  readonly storageTold: { sessionId: string; facts: RefreshStorage; turnsEnded: number }[] = [];
   /** How often an idle runner asked for its next run. */
   idlePolls = 0;
   url = '';
 
-  async listen(): Promise<void> {
-    await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
+  /** `host`: an address of this machine that the runner reaches; pods do not reach loopback. */
+  async listen(host = '127.0.0.1'): Promise<void> {
+    await new Promise<void>((resolve) => this.#server.listen(0, host, resolve));
     const address = this.#server.address();
     if (address === null || typeof address === 'string') throw new Error('no port');
-    this.url = `http://127.0.0.1:${address.port}/base`;
+    this.url = `http://${host}:${address.port}/base`;
   }
 
   async stop(): Promise<void> {
@@ -205,6 +211,10 @@ export class FakeManager {
 
   outcome(runId: string, timeoutMs?: number): Promise<Outcome> {
     return this.until(`outcome of ${runId}`, () => this.run(runId).outcome, timeoutMs);
+  }
+
+  #turnsEnded(): number {
+    return [...this.runs.values()].filter((run) => run.outcome !== null).length;
   }
 
   #wake(): void {
@@ -332,6 +342,15 @@ export class FakeManager {
         return { data: command };
       }
       return { status: 404, failureKind: 'not-found', message: 'no such command', details: {} };
+    }
+    if (resource === 'sessions' && action === 'storage') {
+      const facts = refreshStorageSchema.parse(JSON.parse(body));
+      this.storageTold.push({ sessionId: id ?? '', facts, turnsEnded: this.#turnsEnded() });
+      if (this.refusesStorage)
+        return { status: 409, failureKind: 'fenced', message: 'not the last runner', details: {} };
+      return {
+        data: { action: 'session-storage-refreshed', sessionId: id, summary: storageSummary(id ?? '') },
+      };
     }
     if (resource !== 'runs' || id === undefined)
       return { status: 404, failureKind: 'route-not-found', message: route, details: {} };
@@ -556,6 +575,24 @@ export function fakeCommand(
     acknowledgedAt: null,
     deliveredAt: null,
     finishedAt: null,
+  };
+}
+
+function storageSummary(sessionId: string): StorageSummary {
+  return {
+    sessionId,
+    storageKind: 'pvc',
+    storageBackend: 'pvc',
+    pvcName: 'volume',
+    namespace: 'runners',
+    pvcPhase: 'Bound',
+    storageSizeBytes: null,
+    storageFilesCount: null,
+    storageSha256: null,
+    storageUpdatedAt: null,
+    codexRolloutSubdir: 'sessions',
+    expiresAt: soon(),
+    valuesPrinted: false,
   };
 }
 

@@ -46,6 +46,10 @@ export function startRunner(options: {
   readonly epoch?: number;
   /** The folder of a former runner, as the session's volume of a later attempt. */
   readonly directory?: string;
+  /** As in a pod, whose volume nobody else can look at: it measures its workspace. */
+  readonly isMeasured?: boolean;
+  /** Of the supervisor, beside what every runner is given. */
+  readonly supervisorEnv?: Readonly<Record<string, string>>;
 }): StartedRunner {
   requirePrograms();
   const directory = options.directory ?? mkdtempSync(join(tmpdir(), 'agentrun-runner-'));
@@ -77,6 +81,7 @@ export function startRunner(options: {
     leaseMs: 3_000,
     traceparent: null,
     telemetry: { otlpEndpoint: null },
+    measuredDirectory: options.isMeasured === true ? workspace : null,
   };
   writeFileSync(launchFile, JSON.stringify(spec), { mode: 0o600 });
   chmodSync(launchFile, 0o600);
@@ -96,6 +101,7 @@ export function startRunner(options: {
     AGENTRUN_LAUNCH_FILE: launchFile,
     AGENTRUN_PID_FILE: join(directory, 'supervisor.json'),
     AGENTRUN_EXIT_REASON_FILE: join(directory, 'exit-reason.json'),
+    ...options.supervisorEnv,
   });
   let log = '';
   for (const stream of [supervisor.stdout, supervisor.stderr, agentHost.stdout, agentHost.stderr]) {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Workspace } from '../../../contract/runs.js';
-import { PrerequisiteError, prepareWorkspace } from '../../../infra/launchers/prepare-workspace.js';
+import { PrerequisiteError, prepareWorkspace } from '../../../infra/workspace/prepare-workspace.js';
 
 const root = await mkdtemp(join(tmpdir(), 'agentrun-workspace-'));
 const dataDir = join(root, 'around', 'data');
@@ -17,7 +17,12 @@ afterAll(() => rm(root, { recursive: true, force: true }));
 
 const target = join(dataDir, 'sessions', 'mine', 'workspace');
 const prepare = (workspace: Workspace) =>
-  prepareWorkspace(target, workspace, { dataDir, defaultRepository: undefined }, AbortSignal.timeout(10_000));
+  prepareWorkspace(
+    target,
+    workspace,
+    { place: { kind: 'machine', dataDir }, defaultRepository: undefined },
+    AbortSignal.timeout(10_000),
+  );
 
 describe('a workspace', () => {
   test.each<[string, Workspace]>([

@@ -7,41 +7,57 @@ import { isLocalRepository, type Workspace } from '../../contract/runs.js';
 import { childEnvironment } from '../config/child-environment.js';
 
 const run = promisify(execFile);
-const cloneTimeoutMs = 120_000;
 
 /** The workspace cannot be had: a cause that no retry changes (decisions.md, `prerequisite-failed`). */
 export class PrerequisiteError extends Error {
   override readonly name = 'PrerequisiteError';
 }
 
+/** A repository was not fetched, for a reason that the next attempt may not meet: its server, the network, time or memory. */
+export class InterruptedCloneError extends PrerequisiteError {}
+
+/** Where a workspace is filled: beside the data of other sessions, or in a pod, whose only folders are those of its own session. */
+export type WorkspacePlace =
+  | {
+      readonly kind: 'machine';
+      /** Whose files belong to sessions: nothing in it, and nothing around it, is a workspace. */
+      readonly dataDir: string;
+    }
+  | { readonly kind: 'pod' };
+
 /**
  * Fills a session's workspace at its first turn: a copy of `path`, or a clone of `repository` at `ref`. One that has content is left alone. Made
  * beside and renamed, so that a crash in between never leaves half a workspace.
  *
- * @param options.dataDir whose files belong to sessions: nothing in it, and nothing around it, is a workspace.
- * @throws PrerequisiteError when the folder or the repository cannot be had.
+ * @param options.defaultRepository what is cloned when the turn names nothing.
+ * @throws PrerequisiteError when the folder or the repository cannot be had; the error of `signal`.
  */
 export async function prepareWorkspace(
   directory: string,
   workspace: Workspace | null,
-  options: { readonly dataDir: string; readonly defaultRepository: string | undefined },
+  options: {
+    readonly place: WorkspacePlace;
+    readonly defaultRepository: string | undefined;
+    /** Of one command of git; `signal` is the bound of everything. */
+    readonly gitTimeoutMs?: number;
+  },
   signal: AbortSignal,
 ): Promise<void> {
-  const { dataDir, defaultRepository } = options;
+  const { place, defaultRepository, gitTimeoutMs = 120_000 } = options;
   await mkdir(directory, { recursive: true });
   if ((await readdir(directory)).length > 0) return;
   const repository = workspace?.repository ?? (workspace?.path === undefined ? defaultRepository : undefined);
   const unfinished = `${directory}.unfinished`;
   await rm(unfinished, { recursive: true, force: true });
   if (workspace?.path !== undefined) {
-    await requireOutside(workspace.path, dataDir, 'workspace.path');
+    await requireOutside(workspace.path, place, 'workspace.path');
     await copyFolder(workspace.path, unfinished);
   } else if (repository !== undefined) {
     if (isLocalRepository(repository))
-      await requireOutside(localFolder(repository), dataDir, 'workspace.repository');
-    await clone(repository, workspace?.ref, unfinished, signal);
+      await requireOutside(localFolder(repository), place, 'workspace.repository');
+    await clone(repository, workspace?.ref, unfinished, gitTimeoutMs, signal);
   } else await mkdir(unfinished);
-  await ensureRepository(unfinished, signal);
+  await ensureRepository(unfinished, gitTimeoutMs, signal);
   await rm(directory, { recursive: true, force: true });
   await rename(unfinished, directory);
 }
@@ -50,7 +66,7 @@ export async function prepareWorkspace(
  * A folder without a history becomes a repository with one commit: agents look for the enclosing repository, which must not be one around the data
  * folder, and a diff needs a base. Without git on this machine it stays a plain folder.
  */
-async function ensureRepository(directory: string, signal: AbortSignal): Promise<void> {
+async function ensureRepository(directory: string, gitTimeoutMs: number, signal: AbortSignal): Promise<void> {
   if ((await stat(join(directory, '.git')).catch(() => undefined)) !== undefined) return;
   const git = (...args: string[]) =>
     run(
@@ -68,7 +84,7 @@ async function ensureRepository(directory: string, signal: AbortSignal): Promise
       ],
       {
         env: childEnvironment(),
-        timeout: cloneTimeoutMs,
+        timeout: gitTimeoutMs,
         signal,
       },
     );
@@ -90,9 +106,13 @@ async function ensureRepository(directory: string, signal: AbortSignal): Promise
 }
 
 /** Links are followed first. */
-async function requireOutside(folder: string, dataDir: string, field: string): Promise<void> {
+async function requireOutside(folder: string, place: WorkspacePlace, field: string): Promise<void> {
+  if (place.kind === 'pod')
+    throw new PrerequisiteError(
+      `${field}: ${folder} is a folder of one machine, and this runner is a pod: name a repository that can be cloned over the network`,
+    );
   const [asked, data] = await Promise.all(
-    [folder, dataDir].map((path) => realpath(path).catch(() => resolve(path))),
+    [folder, place.dataDir].map((path) => realpath(path).catch(() => resolve(path))),
   );
   const within = (inner = '', outer = '') => inner === outer || inner.startsWith(join(outer, '/'));
   if (within(asked, data) || within(data, asked)) {
@@ -120,20 +140,30 @@ async function clone(
   repository: string,
   ref: string | undefined,
   to: string,
+  gitTimeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
   const branch = ref === undefined ? [] : ['--branch', ref];
   try {
     await run('git', ['clone', '--quiet', '--depth', '1', ...branch, '--', repository, to], {
-      env: { ...childEnvironment(), GIT_TERMINAL_PROMPT: '0' },
-      timeout: cloneTimeoutMs,
+      env: { ...childEnvironment({ LC_ALL: 'C' }), GIT_TERMINAL_PROMPT: '0' },
+      timeout: gitTimeoutMs,
       signal,
     });
   } catch (error) {
     signal.throwIfAborted();
-    const reason = error instanceof Error ? withoutCredentials(error.message) : 'unknown error';
-    throw new PrerequisiteError(`workspace.repository: the clone failed: ${reason}`);
+    const said = error instanceof Error ? error.message : 'unknown error';
+    const message = `workspace.repository: the clone failed: ${withoutCredentials(said)}`;
+    // By its time limit, or by a lack of memory.
+    const wasCutOff = error instanceof Error && 'signal' in error && typeof error.signal === 'string';
+    throw wasCutOff || unreachable.test(said)
+      ? new InterruptedCloneError(message)
+      : new PrerequisiteError(message);
   }
 }
+
+/** What git and its helpers say of a network or a server that is away, and of a helper that was killed. */
+const unreachable =
+  /could not resolve host|temporary failure in name resolution|failed to connect|connection (?:refused|reset|timed out|closed)|network is unreachable|no route to host|operation timed out|early eof|hung up unexpectedly|died of signal|returned error: (?:429|5\d\d)/i;
 
 const withoutCredentials = (text: string) => text.replace(/\/\/[^/@\s]+@/g, '//[redacted]@').slice(0, 500);
