@@ -159,7 +159,11 @@ function runnerSettings(read: z.output<typeof workerSettings>): RunnerSettings {
   if (baseUrl !== undefined && model !== undefined && keyFile !== undefined)
     return { launcher, provider: { baseUrl, model, keyFile } };
   throw missing(
-    { ...provider, AGENTRUN_PROVIDER_KEY_FILE: keyFile },
+    {
+      AGENTRUN_PROVIDER_BASE_URL: baseUrl,
+      AGENTRUN_PROVIDER_KEY_FILE: keyFile,
+      AGENTRUN_MODEL: model,
+    },
     'needed unless AGENTRUN_LAUNCHER=external',
   );
 }

@@ -281,6 +281,33 @@ export const scenarios: readonly Scenario[] = [
     },
   },
   {
+    name: 'runner-retention',
+    play: async (harness) => {
+      const workflowId = `maintenance/runner-retention-${randomUUID()}`;
+      const activities = new FakeWorld().activities({
+        lookAtRunners: async () => ({
+          examined: 4,
+          kept: { active: 1, unknown: 0, withinLimits: 1 },
+          toRemove: ['job-1', 'job-2'].map((jobName) => ({ jobName, reason: 'too-many' })),
+          hasMore: false,
+        }),
+        removeRunner: async ({ jobName }) => {
+          if (jobName === 'job-1') throw ApplicationFailure.nonRetryable('node n1 does not answer');
+          return { outcome: 'removed' };
+        },
+      });
+      await harness.withWorkers(activities, async () => {
+        await harness.client.workflow.execute(workflowTypes.runnerRetention, {
+          workflowId,
+          taskQueue,
+          args: [],
+        });
+        return [];
+      });
+      return workflowId;
+    },
+  },
+  {
     name: 'storage-gc',
     play: async (harness) => {
       const world = new FakeWorld();

@@ -70,6 +70,8 @@ export class Buildah {
         'bud',
         '--isolation=chroot',
         '--layers',
+        // Also of a build that failed: what it worked in is mounted.
+        '--force-rm',
         mayPull ? '--pull' : '--pull-never',
         ...(target === undefined ? [] : ['--target', target]),
         ...Object.entries(secrets).map(([id, file]) => `--secret=id=${id},src=${file}`),
