@@ -9,7 +9,7 @@ import { mainTaskQueue, sessionWorkflowId, turnWorkflowId } from '../domain/work
 import { type Launcher, LaunchRefusedError, type RunnerLaunch } from '../infra/launchers/launcher.js';
 import type { SessionStorage } from '../infra/storage/session-storage.js';
 import { PrerequisiteError } from '../infra/workspace/prepare-workspace.js';
-import { markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
+import { findRunner, markRunnerGone, otherRunnersOfSession } from '../store/attempts.js';
 import { type LaunchFacts, loadLaunchFacts, noteLaunched } from '../store/launch-facts.js';
 import type { Notifier } from '../store/notifier.js';
 import { noteStuck } from '../store/pod-notes.js';
@@ -58,7 +58,18 @@ export interface RunnerDependencies {
 export function createRunnerActivities(dependencies: RunnerDependencies): RunnerActivities {
   const { pool, notifier, launcher, storage, client } = dependencies;
 
+  /** A runner in a cluster cannot be proven gone by who looks for processes, nor the other way round. */
+  async function requireOwn(jobName: string): Promise<void> {
+    const runner = await findRunner(pool, jobName);
+    if (runner === undefined || runner.launcher === 'external' || runner.state === 'gone') return;
+    if ((runner.launcher === 'kubernetes') === (launcher.kind === 'kubernetes')) return;
+    throw new Error(
+      `runner ${jobName} was started with AGENTRUN_LAUNCHER=${runner.launcher}: this worker has ${launcher.kind} and cannot prove it gone; run a worker with the former setting until it is`,
+    );
+  }
+
   async function stop(jobName: string): Promise<void> {
+    await requireOwn(jobName);
     await heartbeating(`ending ${jobName}`, async () => {
       await keepDiagnostics(pool, launcher, jobName);
       await stopOrSayWhy(jobName);
@@ -141,6 +152,11 @@ export function createRunnerActivities(dependencies: RunnerDependencies): Runner
       if (files === undefined) return;
       const phase = await prepareFiles(pool, storage, files);
       await launchOrRefuse(launch);
+      // This step stood still, and the attempt was ended meanwhile: what it made now is nobody's.
+      if ((await findRunner(pool, jobName))?.state === 'gone') {
+        await stop(jobName);
+        return;
+      }
       if (!(await areStillWanted(pool, storage, files))) {
         await stop(jobName);
         // Once more: what the runner wrote before it was gone.

@@ -42,8 +42,8 @@ export async function makeFiles(storage: SessionStorage, facts: FilesFacts): Pro
   return storage.ensure(facts.sessionId, facts.generation);
 }
 
-/** The files of a session stay where they were made. */
-function requireBackend(storage: SessionStorage, { sessionId, backend }: FilesFacts): void {
+/** The files of a session stay where they were made. @throws StorageRefusedError when this worker would look elsewhere. */
+export function requireBackend(storage: SessionStorage, { sessionId, backend }: FilesFacts): void {
   if (backend === null || backend === storage.backend) return;
   const words = { pvc: 'on a volume of a cluster', directory: 'in a directory' };
   throw new StorageRefusedError(
@@ -72,6 +72,7 @@ export async function areStillWanted(
   }
   if (now.generation !== generation) return false;
   if (!now.isToBeRemoved) return true;
+  requireBackend(storage, now);
   await discardIfMarked(pool, before, () => storage.discard(sessionId, generation));
   await storage.removeDiscarded(sessionId, generation, Context.current().cancellationSignal);
   return false;

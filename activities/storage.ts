@@ -30,7 +30,7 @@ import {
 import { finalErrors } from './final-errors.js';
 import type { StorageActivities } from './index.js';
 import { heartbeating } from './runners.js';
-import { areStillWanted, makeFiles } from './session-files.js';
+import { areStillWanted, makeFiles, requireBackend } from './session-files.js';
 
 /** For the question to one session's workflow, which answers after 2.5 s at the latest when workers are there. */
 const longestCollectionMs = 8_000;
@@ -43,6 +43,12 @@ export interface StorageDependencies {
 
 /** The files of sessions, and the rows of deleted ones. Who may do what was decided before, under the session's lock. */
 export function createStorageActivities({ pool, storage, client }: StorageDependencies): StorageActivities {
+  /** A worker that keeps files elsewhere would find nothing, and take that for removed. */
+  async function requireOwnBackend(sessionId: string): Promise<void> {
+    const facts = await findFilesFacts(pool, sessionId);
+    if (facts !== undefined) requireBackend(storage, facts);
+  }
+
   return {
     ensureStorage: ({ sessionId }) =>
       finalErrors('ensureStorage', async () => {
@@ -61,6 +67,7 @@ export function createStorageActivities({ pool, storage, client }: StorageDepend
     measureStorage: ({ sessionId }) =>
       finalErrors('measureStorage', async () => {
         await requireStorage(pool, sessionId);
+        await requireOwnBackend(sessionId);
         const measured = await storage.measure(sessionId);
         if (!('sizeBytes' in measured)) {
           await noteStoragePhase(pool, sessionId, measured.phase);
@@ -78,6 +85,7 @@ export function createStorageActivities({ pool, storage, client }: StorageDepend
 
     removeStorage: async (session) => {
       const { sessionId, generation } = session;
+      await requireOwnBackend(sessionId);
       // A step that stands still may go on when the id belongs to a new session: what takes long goes by the name of this one.
       await discardIfMarked(pool, session, () => storage.discard(sessionId, generation));
       await heartbeating(`removing the files of ${sessionId}`, () =>

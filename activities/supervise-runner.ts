@@ -162,9 +162,13 @@ class AttemptWatch {
   async facts() {
     this.#jobName ??= await this.#learnJobName();
     if (this.#jobName === undefined) return undefined;
-    const process: ProcessFate = await this.#launcher.fate(this.#jobName);
+    const seen = await this.#launcher.fate(this.#jobName);
     const stored: StoredSupervisionFacts | undefined = await this.#looks.look(this.attempt);
     if (stored === undefined) return undefined;
+    // What was not launched by us, or not yet, is not gone because our launcher sees nothing of it.
+    const isUnlaunched = stored.isUnlaunched && stored.claimedAtMs === null;
+    const isOurs = stored.launcher !== 'external' && !isUnlaunched;
+    const process: ProcessFate = seen.state === 'gone' && !isOurs ? { state: 'unknown' } : seen;
     // Only what is watched still: the verdict says the rest.
     if (stored.outcome === null) await this.#podNotes.note(process, stored.policy.claimTimeoutMs);
     const gapMs = stored.nowMs - (this.#lookedAtMs ?? stored.nowMs);
@@ -172,14 +176,11 @@ class AttemptWatch {
     this.#failedLooks = 0;
     this.#lookedAtMs = stored.nowMs;
     this.#gapLimitMs = longestGapMs;
-    const { launcher, isUnlaunched, ...facts } = stored;
+    const { launcher, isUnlaunched: _unlaunched, ...facts } = stored;
     // A watch that 0.1.0 ordered was not told the launcher: ours are launched before they are watched.
     const waitsForOther =
       this.attempt.launcher === 'external' ||
-      (this.attempt.launcher === undefined &&
-        isUnlaunched &&
-        stored.claimedAtMs === null &&
-        process.state === 'unknown');
+      (this.attempt.launcher === undefined && isUnlaunched && process.state === 'unknown');
     const givenLauncher = waitsForOther && launcher !== 'external' ? launcher : null;
     return { ...facts, givenLauncher, process, lookingSinceMs: this.#lookingSinceMs };
   }

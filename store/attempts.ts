@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { executionPolicySchema } from '../contract/execution-policy.js';
 import { idPrefixes } from '../contract/ids.js';
-import type { Launcher } from '../contract/runs.js';
+import { type Launcher, launcherSchema } from '../contract/runs.js';
+import { type RunnerState, runnerStateSchema } from '../contract/states.js';
 import type { FirstAttempt } from '../domain/send-plan.js';
 import { appendEvents } from './events.js';
 import { newId } from './new-id.js';
-import type { Transaction } from './pool.js';
+import type { Queryable, Transaction } from './pool.js';
 import type { StoragePlace } from './storage-place.js';
 
 /** What the worker knows about runners when it writes an attempt. */
@@ -223,6 +224,17 @@ export async function otherRunnersOfSession(
   );
   return found.rows.map((row) => row.job_name);
 }
+
+/** Who started a runner, and where it stands; undefined for one that nobody has heard of. */
+export async function findRunner(
+  db: Queryable,
+  jobName: string,
+): Promise<{ launcher: Launcher; state: RunnerState } | undefined> {
+  const found = await db.query('select launcher, state from runners where job_name = $1', [jobName]);
+  return found.rows.length === 0 ? undefined : runnerRowSchema.parse(found.rows[0]);
+}
+
+const runnerRowSchema = z.object({ launcher: launcherSchema, state: runnerStateSchema });
 
 /** Records that a runner's processes or pod are proven gone. */
 export async function markRunnerGone(tx: Pick<Transaction, 'query'>, jobName: string): Promise<void> {

@@ -50,7 +50,7 @@ export async function noteStuck(db: Queryable, jobName: string, message: string)
   );
 }
 
-/** Keeps what could be seen of a runner before its Job is deleted, with the last attempt that it served. A later look that saw more replaces it. */
+/** Keeps what could be seen of a runner before its Job is deleted, with the last attempt that it served. A later look replaces it, but for one that saw the pod no more. */
 export async function noteDiagnostics(
   db: Queryable,
   jobName: string,
@@ -58,7 +58,8 @@ export async function noteDiagnostics(
 ): Promise<void> {
   await db.query(
     `update runner_jobs set diagnostics = $2, updated_at = now()
-      where job_id = (select job_id from runner_jobs where job_name = $1 order by created_at desc limit 1)`,
+      where job_id = (select job_id from runner_jobs where job_name = $1 order by created_at desc limit 1)
+        and (coalesce($2::jsonb -> 'pod', 'null') <> 'null' or coalesce(diagnostics -> 'pod', 'null') = 'null')`,
     [jobName, JSON.stringify(diagnostics)],
   );
 }

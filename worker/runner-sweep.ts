@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { keepDiagnostics } from '../activities/runner-diagnostics.js';
+import { stopGraceMs } from '../activities/runners.js';
 import type { Launcher } from '../infra/launchers/launcher.js';
 import type { Logger } from '../infra/telemetry/logger.js';
 import { markRunnerGone } from '../store/attempts.js';
@@ -58,14 +59,15 @@ export class RunnerSweep {
   /** One round; answers the runners that it found gone. */
   async look(): Promise<string[]> {
     const { pool, launcher, logger } = this.#dependencies;
-    const jobNames = await endingRunners(pool, launcher.kind, this.#after, largestLook);
-    this.#after = jobNames.length < largestLook ? '' : (jobNames.at(-1) ?? '');
+    const runners = await endingRunners(pool, launcher.kind, this.#after, largestLook);
+    this.#after = runners.length < largestLook ? '' : (runners.at(-1)?.jobName ?? '');
     const gone: string[] = [];
-    for (const jobName of jobNames) {
+    for (const { jobName, isLeft } of runners) {
       if (this.#looks.signal.aborted) break;
-      if ((await launcher.fate(jobName)).state !== 'gone') continue;
+      if (!isLeft && (await launcher.fate(jobName)).state !== 'gone') continue;
       await keepDiagnostics(pool, launcher, jobName);
-      await launcher.retire(jobName);
+      if (isLeft) await launcher.stop(jobName, stopGraceMs);
+      else if (!(await launcher.retire(jobName))) continue;
       await markRunnerGone(pool, jobName);
       logger.debug({ jobName }, 'runner is gone');
       gone.push(jobName);

@@ -141,6 +141,14 @@ async function apply(cluster: DemoCluster, folder: string, log: (line: string) =
 async function remove(cluster: DemoCluster): Promise<void> {
   const names = [namespace, runnerNamespace];
   await kubectl(cluster, ['delete', 'namespace', ...names, '--ignore-not-found', '--timeout=120s']);
+  // What belongs to no namespace.
+  const others = [
+    'clusterrole/agentrun-worker-nodes',
+    'clusterrolebinding/agentrun-worker-nodes',
+    'validatingadmissionpolicybinding/agentrun-runners',
+    'validatingadmissionpolicy/agentrun-runners',
+  ];
+  await kubectl(cluster, ['delete', ...others, '--ignore-not-found', '--timeout=60s']);
 }
 
 /** The pods are ready a moment before the Service's address leads to them. */

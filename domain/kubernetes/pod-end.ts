@@ -101,7 +101,7 @@ function failedProbe(name: string, end: ContainerEnd, { events }: PodFacts): str
       message.includes(`Container ${name} failed`) &&
       /(liveness|startup) probe/.test(message),
   );
-  const wasKilled = end.exitCode === 137 || end.exitCode === 143;
+  const wasKilled = end.exitCode === killedExitCode || end.exitCode === 143;
   const unhealthy = events.find(
     ({ reason, message }) => reason === 'Unhealthy' && /^(liveness|startup) probe/i.test(message),
   );

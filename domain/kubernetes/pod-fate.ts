@@ -112,7 +112,9 @@ function waitOf(pod: PodState, events: readonly ObjectEvent[]): Wait {
 /** The scheduler names a volume that cannot be bound among the reasons for which a pod has no node. */
 function waitForPlace({ scheduled, createdAtMs }: PodState): Wait {
   const message = scheduled?.message ?? '';
-  const isVolume = /persistentvolumeclaim|volume node affinity/i.test(message);
+  // In a cluster of several zones most nodes are named for the volume, also where the others have no room.
+  const isVolume =
+    /persistentvolumeclaim|volume node affinity/i.test(message) && !otherObstacle.test(message);
   return {
     for: isVolume ? 'volume' : 'place',
     sinceMs: createdAtMs,
@@ -121,7 +123,11 @@ function waitForPlace({ scheduled, createdAtMs }: PodState): Wait {
   };
 }
 
-const imageReasons: ReadonlySet<string> = new Set([
+const otherObstacle = /insufficient|taint|selector|too many pods|free ports|unschedulable/i;
+
+/** Reasons that a container waits with for an image that cannot be had. */
+export const imageReasons: ReadonlySet<string> = new Set([
+  'InvalidImageName',
   'ErrImagePull',
   'ImagePullBackOff',
   'ErrImageNeverPull',
@@ -136,8 +142,7 @@ function waitForImage(
   scheduledAtMs: number,
 ): Wait | undefined {
   const container = pod.containers.find(
-    ({ waiting }) =>
-      waiting !== null && (imageReasons.has(waiting.reason) || waiting.reason === 'InvalidImageName'),
+    ({ waiting }) => waiting !== null && imageReasons.has(waiting.reason),
   );
   if (container?.waiting == null) return undefined;
   const { reason, message } = container.waiting;

@@ -47,6 +47,7 @@ export function prepareContainer(input: ContainerInput): InitContainer {
     env: environment({
       AGENTRUN_PREPARE_FILE: paths.prepareFile,
       AGENTRUN_EXIT_REASON_FILE: paths.terminationLog,
+      AGENTRUN_LOG_LEVEL: input.logLevel,
       HOME: paths.home,
     }),
     volumeMounts: [

@@ -3,7 +3,7 @@ import { podLayout } from '../../domain/kubernetes/pod-layout.js';
 import { type Environment, parseEnvironment } from './read-env.js';
 import { durationMsSetting, logLevelMeaning, logLevelSetting } from './setting-types.js';
 
-/** The variables of prepare. The manifest of its pod sets them. */
+/** The variables of prepare. The manifest of its pod sets those that have no default. */
 export const prepareSettings = z.object({
   AGENTRUN_PREPARE_FILE: z.string().describe('File with what the workspace is to hold. Holds no secret.'),
   AGENTRUN_AGENT_DIR: z
@@ -11,7 +11,7 @@ export const prepareSettings = z.object({
     .default(podLayout.paths.agent)
     .describe("The agent's part of the session's volume."),
   AGENTRUN_PREPARE_TIMEOUT_MS: durationMsSetting
-    .default(600_000)
+    .default(540_000)
     .describe('How long it may take; then the attempt has failed.'),
   AGENTRUN_EXIT_REASON_FILE: z.string().optional().describe('Where it writes why it failed.'),
   AGENTRUN_LOG_LEVEL: logLevelSetting.default('info').describe(logLevelMeaning),

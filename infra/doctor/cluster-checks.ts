@@ -2,6 +2,7 @@ import { ApiException, VersionApi } from '@kubernetes/client-node';
 import type { Check, CheckFinding } from '../../contract/doctor.js';
 import { clockOffsetMs, clockRemark } from '../../domain/clock-offset.js';
 import type { KubernetesSettings } from '../config/kubernetes-settings.js';
+import { hasStatus, isRefused, reasonOf } from '../kubernetes/api-errors.js';
 import { type Cluster, connectCluster } from '../kubernetes/cluster.js';
 import { neededRights } from '../kubernetes/needed-rights.js';
 
@@ -143,8 +144,8 @@ async function lookAtVolumes(cluster: Cluster, wanted: KubernetesSettings['stora
     });
     className = tried.spec?.storageClassName;
   } catch (error) {
-    const said = refusal(error);
-    if (said === undefined) throw error;
+    if (!isRefused(error) && !hasStatus(error, 404)) throw error;
+    const said = reasonOf(error);
     return {
       ok: false,
       message: `the cluster refuses a volume of ${wanted.size}: ${said}`,
@@ -178,16 +179,4 @@ async function lookAtVolumes(cluster: Cluster, wanted: KubernetesSettings['stora
       variable,
     };
   }
-}
-
-/** The server's own words about a request that it refuses; undefined when the error is another one. */
-function refusal(error: unknown): string | undefined {
-  if (!(error instanceof ApiException)) return undefined;
-  try {
-    const body: unknown = typeof error.body === 'string' ? JSON.parse(error.body) : error.body;
-    if (typeof body === 'object' && body !== null && 'message' in body) return String(body.message);
-  } catch {
-    // Not the words of an API server.
-  }
-  return `HTTP ${error.code}`;
 }

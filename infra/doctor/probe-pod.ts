@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { V1ContainerStatus, V1Pod } from '@kubernetes/client-node';
 import { z } from 'zod';
+import { imageReasons } from '../../domain/kubernetes/pod-fate.js';
 import type { PodOptions } from '../../domain/kubernetes/pod-options.js';
 import { type ProbeManifest, probeManifest } from '../../domain/kubernetes/probe-manifest.js';
 import type { KubernetesSettings } from '../config/kubernetes-settings.js';
@@ -9,8 +10,6 @@ import { isRefused, reasonOf } from '../kubernetes/api-errors.js';
 import type { Cluster } from '../kubernetes/cluster.js';
 
 const lookEveryMs = 300;
-/** Reasons that a pod waits with which no patience mends. */
-const imageReasons = ['ErrImagePull', 'ImagePullBackOff', 'InvalidImageName', 'ErrImageNeverPull'];
 
 const saidSchema = z.object({ programs: z.boolean(), key: z.string(), api: z.string() });
 
@@ -86,7 +85,7 @@ async function endOf(cluster: Cluster, job: string, deadlineMs: number): Promise
 
 function endOfContainer(status: V1ContainerStatus | undefined): ProbeEnd | undefined {
   const waiting = status?.state?.waiting;
-  if (imageReasons.includes(waiting?.reason ?? ''))
+  if (imageReasons.has(waiting?.reason ?? ''))
     return { kind: 'image', message: waiting?.message ?? waiting?.reason ?? '' };
   if (waiting?.reason?.startsWith('Create') === true)
     return { kind: 'broken', message: `${waiting.reason}: ${waiting.message ?? ''}` };

@@ -17,7 +17,7 @@ export const neededRights: readonly NeededRight[] = [
   { group: '', resource: 'secrets', verbs: ['create', 'patch', 'delete'] },
   { group: '', resource: 'pods', verbs: ['get', 'list', 'watch'] },
   { group: '', resource: 'pods', subresource: 'log', verbs: ['get'] },
-  { group: '', resource: 'persistentvolumeclaims', verbs: ['create', 'get', 'list', 'watch', 'delete'] },
+  { group: '', resource: 'persistentvolumeclaims', verbs: ['create', 'get', 'list', 'delete'] },
   { group: '', resource: 'events', verbs: ['get', 'list', 'watch'] },
   { group: '', resource: 'nodes', verbs: ['get', 'list', 'watch'], isClusterWide: true },
 ];

@@ -99,7 +99,7 @@ const optionFields = {
   kueueQueue: labelValue.min(1).optional(),
   labels: z.record(ownKey, labelValue).optional(),
   annotations: z.record(ownKey, z.string().max(4_000)).optional(),
-  terminationGraceSeconds: z.number().int().min(20).max(3_600).optional(),
+  terminationGraceSeconds: z.number().int().min(20).max(200).optional(),
   nodeLossSeconds: z.number().int().min(0).max(86_400).optional(),
 };
 const optionsSchema = z.strictObject(optionFields);

@@ -78,11 +78,6 @@ export class Reflection<T> {
     return this.#isListed;
   }
 
-  /** Nobody may look: there is no right to. */
-  get isForbidden(): boolean {
-    return this.#isForbidden;
-  }
-
   get(key: string): T | undefined {
     return this.#objects.get(key);
   }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { JsonObject } from '../../contract/json.js';
 import type { LaunchSpec, PrepareSpec } from '../../contract/runners.js';
 import { type JobInput, jobInputProblems, jobManifest } from '../../domain/kubernetes/job-manifest.js';
@@ -20,6 +21,11 @@ import { type Launcher, LaunchRefusedError, type RunnerLaunch } from './launcher
 
 /** How long the containers of a pod that has its node may take to begin: prepare fills the workspace in this time (requirements.md A.2.c 28). */
 const startGraceMs = 600_000;
+
+/** Phases of a pod in which none of its containers runs. */
+const endedPhases: ReadonlySet<string> = new Set(['Succeeded', 'Failed']);
+/** A supervising activity has to heartbeat meanwhile. */
+const longestQuestionMs = 3_000;
 
 export interface KubernetesLauncherSettings {
   readonly cluster: KubernetesSettings;
@@ -68,8 +74,11 @@ export class KubernetesLauncher implements Launcher {
   }
 
   /** See Launcher. A Job that has finished stays for a while, for whoever wants to look at it; the cluster removes it then. */
-  async retire(jobName: string): Promise<void> {
+  async retire(jobName: string): Promise<boolean> {
     const { namespace } = this.#cluster;
+    const pod = (await this.#watch.facts(jobName))?.pod;
+    // One container may have ended before the others.
+    if (pod === undefined || (pod !== null && !endedPhases.has(pod.phase))) return false;
     const seconds = Math.round(this.#settings.cluster.finishedTtlMs / 1_000);
     try {
       await this.#cluster.batch.patchNamespacedJob({
@@ -80,6 +89,7 @@ export class KubernetesLauncher implements Launcher {
     } catch (error) {
       if (!hasStatus(error, 404)) throw new Error(`Job ${jobName}: ${reasonOf(error)}`);
     }
+    return true;
   }
 
   /** See Launcher. */
@@ -91,13 +101,24 @@ export class KubernetesLauncher implements Launcher {
   async fate(jobName: string): Promise<ProcessFate> {
     const seen = await this.#watch.facts(jobName);
     if (seen === undefined) return { state: 'unknown' };
-    const facts = seen.job === null && seen.pod === null ? await this.#asked(jobName, seen) : seen;
+    const facts = seen.job === null && seen.pod === null ? await this.#askedInTime(jobName, seen) : seen;
     return facts === undefined ? { state: 'unknown' } : podFate(facts, Date.now(), this.#graces);
   }
 
   /** See Launcher. */
   watch(jobName: string, onChange: () => void): () => void {
     return this.#watch.watch(jobName, onChange);
+  }
+
+  /** Undefined: the API server cannot tell, or not in time. */
+  async #askedInTime(jobName: string, seen: PodFacts): Promise<PodFacts | undefined> {
+    const limit = new AbortController();
+    const late = sleep(longestQuestionMs, undefined, { signal: limit.signal }).catch(() => undefined);
+    try {
+      return await Promise.race([this.#asked(jobName, seen), late]);
+    } finally {
+      limit.abort();
+    }
   }
 
   /** Undefined: the API server cannot tell. */
@@ -229,6 +250,9 @@ export class KubernetesLauncher implements Launcher {
  */
 function refusalOf(what: string, error: unknown): Error {
   const message = `${what}: ${reasonOf(error)}`;
+  // An admission policy that gives no reason of its own refuses with 422, as a pod that cannot be read is.
+  if (hasStatus(error, 422) && /ValidatingAdmissionPolicy|admission webhook/.test(message))
+    return new LaunchRefusedError('unschedulable', message);
   if (hasStatus(error, 400, 413, 422)) return new LaunchRefusedError('invalid-pod', message);
   if (hasStatus(error, 403) && /quota|admission|denied|violates/i.test(message))
     return new LaunchRefusedError('unschedulable', message);

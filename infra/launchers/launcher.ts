@@ -39,8 +39,11 @@ export interface Launcher {
   launch(launch: RunnerLaunch, signal: AbortSignal): Promise<void>;
   /** Asks the runner to end, ends it after `graceMs`, and answers when it is proven gone. */
   stop(jobName: string, graceMs: number): Promise<void>;
-  /** Clears away what is left of a runner that was seen gone, at once or in time, where nobody waits for it. */
-  retire(jobName: string): Promise<void>;
+  /**
+   * Clears away what is left of a runner that was seen gone, at once or in time, where nobody waits for it. False: something of it is still ending, ask again;
+   * until then it is not proven gone.
+   */
+  retire(jobName: string): Promise<boolean>;
   /** What can still be seen of a runner, for whoever looks for a cause when it is deleted; bounded, without secrets. Undefined: nothing. */
   diagnostics(jobName: string): Promise<JsonObject | undefined>;
   /** Whether the runner's own process or pod is there, and if not, why; `unknown` when it was not launched (yet). */

@@ -37,8 +37,9 @@ export class RunnerProcesses {
   }
 
   /** See Launcher. Its agent-host may have outlived it, and has nothing left to do. */
-  retire(jobName: string): Promise<void> {
-    return this.stop(jobName, retireGraceMs);
+  async retire(jobName: string): Promise<boolean> {
+    await this.stop(jobName, retireGraceMs);
+    return true;
   }
 
   /** See Launcher. Logs and pid files stay where they are. */

@@ -50,8 +50,9 @@ class FakeLauncher implements Launcher {
     this.calls.push('launch');
     await this.onLaunch();
   }
-  retire(jobName: string): Promise<void> {
-    return this.stop(jobName);
+  async retire(jobName: string): Promise<boolean> {
+    await this.stop(jobName);
+    return true;
   }
   async diagnostics() {
     this.calls.push('diagnostics');

@@ -101,7 +101,9 @@ describe('superviseRunner', () => {
     expect(JSON.stringify(verdict).length).toBeLessThan(700);
   });
 
-  it.each<[string, { launcher: 'process' | 'external'; phase: string; fate: ProcessFate['state'] }, string]>([
+  it.each<
+    [string, { launcher: 'process' | 'external'; phase: string; fate: 'alive' | 'gone' | 'unknown' }, string]
+  >([
     ['was given a launcher', { launcher: 'process', phase: 'creating', fate: 'unknown' }, 'launcher-given'],
     ['was launched', { launcher: 'process', phase: 'starting', fate: 'unknown' }, 'waits'],
     ['has a process', { launcher: 'process', phase: 'creating', fate: 'alive' }, 'waits'],
@@ -110,13 +112,23 @@ describe('superviseRunner', () => {
       { launcher: 'external', phase: 'creating', fate: 'unknown' },
       'waits',
     ],
+    [
+      'waits for a runner from elsewhere, of which the launcher finds nothing',
+      { launcher: 'external', phase: 'creating', fate: 'gone' },
+      'waits',
+    ],
   ])(
     'watched by order of 0.1.0, which names no launcher: an attempt that %s',
     async (_name, row, expected) => {
       const { runId } = await storeTurn(database.pool, { launcher: row.launcher });
       await database.pool.query('update runner_jobs set phase = $2 where run_id = $1', [runId, row.phase]);
       const runner = new FakeRunner();
-      runner.fateNow = () => (row.fate === 'alive' ? { state: 'alive' } : { state: 'unknown' });
+      const fates = {
+        alive: { state: 'alive' },
+        gone: { state: 'gone', cause: null },
+        unknown: { state: 'unknown' },
+      } as const;
+      runner.fateNow = () => fates[row.fate];
       const { answer, heartbeats } = supervise(runId, runner);
       const waits = expect.poll(() => heartbeats.length, { timeout: 10_000 }).toBeGreaterThan(0);
       answer.catch(() => undefined);

@@ -42,10 +42,12 @@ function reaches(rules: readonly z.infer<typeof ruleSchema>[], address: string, 
   return rules.some(
     ({ to = [], ports }) =>
       (ports === undefined || ports.some((each) => each.port === port)) &&
-      to.some(
-        ({ ipBlock }) =>
-          ipBlock !== undefined && isIn(ipBlock.cidr) && !ipBlock.except.some((each) => isIn(each)),
-      ),
+      // A rule that names nobody is for everybody.
+      (to.length === 0 ||
+        to.some(
+          ({ ipBlock }) =>
+            ipBlock !== undefined && isIn(ipBlock.cidr) && !ipBlock.except.some((each) => isIn(each)),
+        )),
   );
 }
 

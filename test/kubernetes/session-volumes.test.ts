@@ -158,7 +158,7 @@ describe('a launch', () => {
         found.push({ volumeName, uid: await claimUid(sessionId) });
       },
       stop: () => Promise.resolve(),
-      retire: () => Promise.resolve(),
+      retire: () => Promise.resolve(true),
       diagnostics: () => Promise.resolve(undefined),
       fate: () => Promise.resolve({ state: 'unknown' }),
       watch: () => () => undefined,

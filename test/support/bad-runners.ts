@@ -86,6 +86,18 @@ const ofContainer: readonly {
     breaks: [[['securityContext', 'procMount'], 'Unmasked']],
     podBreaks: [[['hostUsers'], false]],
   },
+  {
+    rule: 18,
+    how: 'a Secret in a variable',
+    breaks: [
+      [['env'], [{ name: 'KEY', valueFrom: { secretKeyRef: { name: 'agentrun-provider', key: 'key' } } }]],
+    ],
+  },
+  {
+    rule: 18,
+    how: 'a whole Secret',
+    breaks: [[['envFrom'], [{ secretRef: { name: 'agentrun-provider' } }]]],
+  },
   { rule: 15, how: 'writes to its root', breaks: [[['securityContext', 'readOnlyRootFilesystem'], false]] },
   { rule: 15, how: 'may gain privileges', breaks: [[['securityContext', 'allowPrivilegeEscalation'], true]] },
 ];

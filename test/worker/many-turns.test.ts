@@ -65,7 +65,7 @@ const launcher: Launcher = {
     launched.push(launch);
   },
   stop: async () => undefined,
-  retire: async () => undefined,
+  retire: async () => true,
   diagnostics: async () => undefined,
   fate: async () => ({ state: 'unknown' }),
   watch: () => () => undefined,

@@ -3,7 +3,7 @@ import type { ProcessFate } from '../../domain/supervision.js';
 import type { Launcher } from '../../infra/launchers/launcher.js';
 import { createLogger } from '../../infra/telemetry/logger.js';
 import { RunnerSweep } from '../../worker/runner-sweep.js';
-import { storeRunner, storeSession } from '../support/list-rows.js';
+import { storeRun, storeRunner, storeSession } from '../support/list-rows.js';
 import { startPostgres, type TestDatabase, type TestPostgres } from '../support/postgres.js';
 
 let postgres: TestPostgres;
@@ -19,6 +19,7 @@ afterAll(async () => {
 class FatesLauncher implements Launcher {
   readonly kind = 'process';
   readonly stopped: string[] = [];
+  readonly stillEnding = new Set<string>();
   readonly #fates: Readonly<Record<string, 'alive' | 'gone' | 'unknown'>>;
 
   constructor(fates: Readonly<Record<string, 'alive' | 'gone' | 'unknown'>>) {
@@ -28,8 +29,10 @@ class FatesLauncher implements Launcher {
   async launch(): Promise<void> {
     throw new Error('nothing is launched here');
   }
-  retire(jobName: string): Promise<void> {
-    return this.stop(jobName);
+  async retire(jobName: string): Promise<boolean> {
+    if (this.stillEnding.has(jobName)) return false;
+    await this.stop(jobName);
+    return true;
   }
 
   diagnostics(): Promise<undefined> {
@@ -95,6 +98,44 @@ describe('the sweep of runners', () => {
     expect(await sweep.look()).toEqual(['closed', 'idle-dead']);
     expect(launcher.stopped).toEqual(['closed', 'idle-dead']);
     expect(await states()).toEqual({ ...rows, closed: 'gone', 'idle-dead': 'gone' });
+  });
+
+  it('takes none for gone of which something is still ending', async () => {
+    const launcher = new FatesLauncher({ closed: 'gone' });
+    launcher.stillEnding.add('closed');
+    const sweep = await sweepOver(launcher);
+    await storeRunner(database.pool, await storeSession(database.pool), {
+      jobName: 'closed',
+      state: 'closing',
+    });
+    expect(await sweep.look()).toEqual([]);
+    expect(await states()).toEqual({ closed: 'closing' });
+    launcher.stillEnding.clear();
+    expect(await sweep.look()).toEqual(['closed']);
+  });
+
+  it('ends those that their turn left behind', async () => {
+    const launcher = new FatesLauncher({ left: 'alive', works: 'alive' });
+    const sweep = await sweepOver(launcher);
+    const { pool } = database;
+    const sessionId = await storeSession(pool);
+    for (const [jobName, status] of [
+      ['left', 'failed'],
+      ['works', null],
+    ] as const) {
+      await storeRunner(pool, sessionId, { jobName, state: 'serving' });
+      const runId = await storeRun(pool, sessionId);
+      await pool.query(
+        `insert into runner_jobs (job_id, run_id, epoch, job_name, launcher) values ('job_' || $1, $2, 1, $1, 'process')`,
+        [jobName, runId],
+      );
+      await pool.query('update runs set terminal_status = $2 where run_id = $1', [runId, status]);
+    }
+    expect(await sweep.look()).toEqual([]);
+    await pool.query("update runners set updated_at = now() - interval '10 minutes'");
+    expect(await sweep.look()).toEqual(['left']);
+    expect(launcher.stopped).toEqual(['left']);
+    expect(await states()).toEqual({ left: 'gone', works: 'serving' });
   });
 
   it('goes on after a hundred that stay, and begins anew behind the last', async () => {

@@ -156,6 +156,7 @@ describe('jobManifest', () => {
         [
           'AGENTRUN_PREPARE_FILE=/prepare/prepare.json',
           'AGENTRUN_EXIT_REASON_FILE=/dev/termination-log',
+          'AGENTRUN_LOG_LEVEL=info',
           'HOME=/home/agentrun',
         ],
       ],

@@ -334,6 +334,16 @@ describe('podFate', () => {
       'waiting place: 0/3 nodes are available',
     ],
     [
+      '10 no room, where most nodes are in another zone than its volume',
+      facts(
+        unplaced(
+          '0/6 nodes are available: 2 Insufficient cpu, 4 node(s) had volume node affinity conflict',
+          400,
+        ),
+      ),
+      'waiting place: 0/6 nodes are available: 2 Insufficient cpu, 4 node(s) had volume node affinity conflict',
+    ],
+    [
       '10 not looked at',
       facts({ ...unplaced(''), scheduled: null }),
       'waiting place: the scheduler has not looked at its pod yet',
