@@ -17,6 +17,7 @@ import { parseJob } from '../kubernetes/pod-schemas.js';
 import type { PodWatch } from '../kubernetes/pod-watch.js';
 import { collectDiagnostics } from '../kubernetes/runner-diagnostics.js';
 import { PrerequisiteError } from '../workspace/prepare-workspace.js';
+import { launchSpecOf, type ToldToRunners } from './launch-spec.js';
 import { type Launcher, LaunchRefusedError, type RunnerLaunch } from './launcher.js';
 
 /** How long the containers of a pod that has its node may take to begin: prepare fills the workspace in this time (requirements.md A.2.c 28). */
@@ -27,17 +28,12 @@ const endedPhases: ReadonlySet<string> = new Set(['Succeeded', 'Failed']);
 /** A supervising activity has to heartbeat meanwhile. */
 const longestQuestionMs = 3_000;
 
-export interface KubernetesLauncherSettings {
+export interface KubernetesLauncherSettings extends ToldToRunners {
   readonly cluster: KubernetesSettings;
   readonly pods: PodOptionsOf;
-  readonly managerUrl: string;
-  /** The setting that it came from. */
-  readonly managerUrlVariable: string;
   readonly provider: Omit<LaunchSpec['provider'], 'keyFile'>;
   readonly bootRepositoryUrl: string | undefined;
   readonly logLevel: string;
-  /** Where runners send their spans; null: nowhere. */
-  readonly otlpEndpoint: string | null;
   /** Life of a runner, in milliseconds. */
   readonly runnerLifeMs: number;
 }
@@ -215,28 +211,15 @@ export class KubernetesLauncher implements Launcher {
   }
 
   #launchSpec(launch: RunnerLaunch): LaunchSpec {
-    const { managerUrl, managerUrlVariable, provider, otlpEndpoint } = this.#settings;
     const { paths } = podLayout;
-    return {
-      jobId: launch.jobId,
-      jobName: launch.jobName,
-      runId: launch.runId,
-      epoch: launch.epoch,
-      sessionId: launch.sessionId,
-      backendProfile: launch.backendProfile,
-      managerUrl,
-      managerUrlVariable,
-      launchToken: launch.launchToken,
+    return launchSpecOf(launch, this.#settings, {
       agentHostSocket: paths.socket,
       workspaceDirectory: paths.workspace,
       agentHomeDirectory: paths.agentHome,
       supervisorDirectory: paths.supervisor,
       measuredDirectory: paths.agent,
-      provider: { ...provider, keyFile: paths.providerKeyFile },
-      leaseMs: launch.leaseMs,
-      traceparent: launch.traceparent,
-      telemetry: { otlpEndpoint },
-    };
+      provider: { ...this.#settings.provider, keyFile: paths.providerKeyFile },
+    });
   }
 
   #prepareSpec({ sessionId, workspace }: RunnerLaunch): PrepareSpec {

@@ -9,20 +9,16 @@ import { packageRoot } from '../config/package-root.js';
 import { readPidFile, writePidFile } from '../processes/pid-file.js';
 import { type ProcessIdentity, readProcessIdentity } from '../processes/process-identity.js';
 import { prepareWorkspace } from '../workspace/prepare-workspace.js';
+import { launchSpecOf, type ToldToRunners } from './launch-spec.js';
 import type { Launcher, RunnerLaunch } from './launcher.js';
 import { runnerFolders, sessionFolders } from './local-folders.js';
 import { RunnerProcesses } from './runner-processes.js';
 
-export interface ProcessLauncherSettings {
+export interface ProcessLauncherSettings extends ToldToRunners {
   readonly dataDir: string;
-  readonly managerUrl: string;
-  /** The setting that it came from. */
-  readonly managerUrlVariable: string;
   readonly provider: LaunchSpec['provider'];
   readonly bootRepositoryUrl: string | undefined;
   readonly logLevel: string;
-  /** Where runners send their spans; null: nowhere. */
-  readonly otlpEndpoint: string | null;
 }
 
 /**
@@ -64,26 +60,14 @@ export class ProcessLauncher extends RunnerProcesses implements Launcher {
     const place = { kind: 'machine', dataDir } as const;
     await prepareWorkspace(session.workspace, launch.workspace, { place, defaultRepository }, signal);
     const socket = agentHostSocket(dataDir, launch.jobName);
-    const spec: LaunchSpec = {
-      jobId: launch.jobId,
-      jobName: launch.jobName,
-      runId: launch.runId,
-      epoch: launch.epoch,
-      sessionId: launch.sessionId,
-      backendProfile: launch.backendProfile,
-      managerUrl: this.#settings.managerUrl,
-      managerUrlVariable: this.#settings.managerUrlVariable,
-      launchToken: launch.launchToken,
+    const spec = launchSpecOf(launch, this.#settings, {
       agentHostSocket: socket,
       workspaceDirectory: session.workspace,
       agentHomeDirectory: session.agentHome,
       supervisorDirectory: session.supervisor,
-      provider: this.#settings.provider,
-      leaseMs: launch.leaseMs,
-      traceparent: launch.traceparent,
-      telemetry: { otlpEndpoint: this.#settings.otlpEndpoint },
       measuredDirectory: null,
-    };
+      provider: this.#settings.provider,
+    });
     await writeFile(folders.launchFile, JSON.stringify(spec), { mode: 0o600 });
     await rm(socket, { force: true });
     const agentHost = await this.#start('agent-host', folders.agentHostLog, folders.agentHostPidFile, {

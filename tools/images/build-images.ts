@@ -34,11 +34,12 @@ export async function buildImages(options: {
   const buildah = await Buildah.open(cacheFolder);
   const dockerfile = join(project, 'deploy/images/Dockerfile');
   const mayPull = await isReachable(registry);
-  if (!mayPull)
+  if (!mayPull) {
     process.stderr.write(
       `${registry} cannot be reached: the images get a stand-in for their base, of Debian's packages and this machine's Node. Do not release them\n`,
     );
-  if (!mayPull) await ensureLocalBase(buildah, baseImage(await readFile(dockerfile, 'utf8')), cacheFolder);
+    await ensureLocalBase(buildah, baseImage(await readFile(dockerfile, 'utf8')), cacheFolder);
+  }
   const certificates = childEnvironment().NODE_EXTRA_CA_CERTS;
   const target = join(project, '.images');
   await mkdir(target, { recursive: true });
